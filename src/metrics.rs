@@ -1,0 +1,139 @@
+//! What a run says of itself: a record a line in `metrics.jsonl`, and its outcome.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Steps done, this one included: the first record says 1.
+    pub step: u64,
+    /// Tokens trained on so far.
+    pub tokens: u64,
+    /// Training loss of this step, nats per token.
+    pub loss: f64,
+    pub lr: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Wall-clock milliseconds of this step; the one field that differs between identical runs.
+    pub ms: f64,
+}
+
+/// One corpus's figures on its fixed validation windows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CorpusEval {
+    /// Nats per token.
+    pub loss: f64,
+    /// Bits per byte.
+    pub bpb: f64,
+    pub tokens: u64,
+    pub bytes: u64,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    pub step: u64,
+    pub tokens: u64,
+    /// Weighted mean over the evaluated corpora, nats per token.
+    pub loss: f64,
+    /// Weighted mean over the evaluated corpora, bits per byte.
+    pub bpb: f64,
+    /// By corpus name.
+    pub val: BTreeMap<String, CorpusEval>,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    Step(StepRecord),
+    Eval(EvalRecord),
+}
+
+/// What training really drew from one corpus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Realised {
+    pub corpus: String,
+    pub tokens: u64,
+    /// Passes over the corpus's training part.
+    pub epochs: f64,
+    /// Fraction of all tokens, 0 to 1.
+    pub share: f64,
+}
+
+/// What a run cost.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds of wall clock in which the run held its device.
+    pub seconds: f64,
+    pub tokens: u64,
+    pub flops: f64,
+}
+
+/// How a run ended. A diverged run is an outcome, never an exclusion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Ending {
+    /// All steps done; the last evaluation on the fixed windows.
+    Finished { eval: EvalRecord },
+    /// The loss or a gradient was not a number, or infinite, at this step.
+    Diverged { step: u64, what: String },
+}
+
+/// `outcome.json`: written once, when a run ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub schema: String,
+    /// The trial's content address.
+    pub trial: String,
+    pub seed: u64,
+    #[serde(flatten)]
+    pub ending: Ending,
+    pub cost: Cost,
+    pub realised: Vec<Realised>,
+    /// Digest of the validation windows that were read.
+    pub windows: String,
+}
+
+impl Outcome {
+    pub const SCHEMA: &str = "windtunnel.outcome.v1";
+
+    /// The final value of `metric` ("bpb" or "loss"), or `None` when the run diverged.
+    pub fn metric(&self, metric: Metric) -> Option<f64> {
+        match &self.ending {
+            Ending::Finished { eval } => Some(match metric {
+                Metric::Bpb => eval.bpb,
+                Metric::Loss => eval.loss,
+            }),
+            Ending::Diverged { .. } => None,
+        }
+    }
+}
+
+/// What a study compares; lower is better for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Bits per byte: comparable between tokenizers.
+    #[default]
+    Bpb,
+    /// Nats per token.
+    Loss,
+}
+
+impl Metric {
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Bpb => "bpb",
+            Metric::Loss => "loss",
+        }
+    }
+
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Bpb => "bits per byte",
+            Metric::Loss => "nats per token",
+        }
+    }
+}
