@@ -129,6 +129,30 @@ pub fn philox(mut key: [u32; 2], mut c: [u32; 4]) -> [u32; 4] {
 mod tests {
     use super::*;
 
+    /// `tests/kat_vectors` of DEShawResearch/random123, lines 27 to 29.
+    #[test]
+    fn the_known_answers_of_random123_come_out() {
+        for (counter, key, want) in [
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+            ),
+            (
+                [!0; 4],
+                [!0; 2],
+                [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
+            ),
+            (
+                [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+                [0xa4093822, 0x299f31d0],
+                [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+            ),
+        ] {
+            assert_eq!(philox(key, counter), want);
+        }
+    }
+
     #[test]
     fn streams_differ_by_name_and_seed_and_repeat_exactly() {
         let draw = |seed, name| {

@@ -1,0 +1,159 @@
+//! The classifier: head and softmax cross-entropy in one, over chunks of rows.
+//!
+//! Logits of all rows would be the largest tensor of a small model with a large vocabulary. They
+//! exist here for one chunk at a time, and in training their gradient replaces them in place: the
+//! loss is the root of the tape, so its backward can run inside its forward.
+
+use crate::{
+    error::Result,
+    ops::gemm::{Mat, MatMut, gemm},
+    params::Param,
+    real::{Real, max, simd, sum},
+    tape::{Into, Mode, Shape, Tape, Value},
+};
+use candle_core::{D, Device, Tensor};
+
+/// A target that counts in neither loss nor gradient.
+pub const IGNORE: u32 = u32::MAX;
+
+/// Logits held at once, in elements.
+const CHUNK: usize = 1 << 20;
+
+impl<R: Real> Tape<R> {
+    /// Σ over rows of −ln softmax(x·Wᵀ)[target], divided by `denominator`, one for each variant, in nats.
+    ///
+    /// x is (K, rows, C), `w` (K, V, C), `targets` K·rows ids or [`IGNORE`]. In a training pass the
+    /// gradients of x and `w` are made at once.
+    pub fn classifier(
+        &mut self,
+        x: Value,
+        w: Param,
+        targets: &[u32],
+        denominator: f64,
+    ) -> Result<Vec<f64>> {
+        if let Some(device) = self.candle_device().cloned() {
+            return self.classifier_composed(x, w, targets, denominator, &device);
+        }
+        let Shape { k, rows, cols } = self.shape(x);
+        let vocab = self.params.spec(w).shape[0];
+        let train = self.mode() == Mode::Train;
+        let chunk = (CHUNK / vocab).clamp(64, rows.max(64)).min(rows);
+        let mut logits = self.memory.take(chunk * vocab);
+        let mut nats = self.memory.take(chunk);
+        let mut dx = train.then(|| self.grad_slot(x));
+        let data = self.lend(x);
+        let mut losses = Vec::with_capacity(k);
+        for k in 0..k {
+            let mut total = 0.0;
+            for first in (0..rows).step_by(chunk) {
+                let n = chunk.min(rows - first);
+                let at = (k * rows + first) * cols;
+                let x = Mat::new(&data[at..][..n * cols], n, cols);
+                let targets = &targets[k * rows + first..][..n];
+                let logits = &mut logits[..n * vocab];
+                let nats = &mut nats[..n];
+                let (params, pool) = self.params_and_pool();
+                let weights = Mat::new(params.value(w, k), vocab, cols);
+                gemm(
+                    pool,
+                    x,
+                    weights.t(),
+                    MatMut::new(logits, n, vocab),
+                    Into::Overwrite,
+                );
+                let scale = train.then(|| R::of(1.0 / denominator));
+                pool.pieces2((logits, 16 * vocab), (nats, 16), |i, logits, nats| {
+                    let targets = &targets[i * 16..];
+                    simd(|| {
+                        for ((row, nats), target) in
+                            logits.chunks_exact_mut(vocab).zip(nats).zip(targets)
+                        {
+                            *nats = cross_entropy_row(row, *target, scale);
+                        }
+                    });
+                });
+                total += nats.iter().map(|n| n.f64()).sum::<f64>();
+                if let Some((dx, into)) = &mut dx {
+                    let dlogits = Mat::new(&*logits, n, vocab);
+                    let dx = MatMut::new(&mut dx[at..][..n * cols], n, cols);
+                    gemm(pool, dlogits, weights, dx, *into);
+                    let dw = MatMut::new(params.grad_mut(w, k), vocab, cols);
+                    gemm(pool, dlogits.t(), x, dw, Into::Add);
+                }
+            }
+            losses.push(total / denominator);
+        }
+        self.give_back(x, data);
+        if let Some((dx, _)) = dx {
+            self.put_grad(x, dx);
+        }
+        self.memory.give(logits);
+        self.memory.give(nats);
+        Ok(losses)
+    }
+
+    fn classifier_composed(
+        &mut self,
+        x: Value,
+        w: Param,
+        targets: &[u32],
+        denominator: f64,
+        device: &Device,
+    ) -> Result<Vec<f64>> {
+        let w = self.leaf_tensor(w)?;
+        let nats = cross_entropy_reference(self.tensor(x), &w, targets, device)?;
+        let losses = (nats / denominator)?;
+        if self.mode() == Mode::Train {
+            self.roots.push(losses.clone());
+        }
+        Ok(losses.to_dtype(candle_core::DType::F64)?.to_vec1()?)
+    }
+}
+
+/// One row's loss in nats. With a scale, the row becomes (softmax − one-hot)·scale.
+#[inline(always)]
+fn cross_entropy_row<R: Real>(row: &mut [R], target: u32, scale: Option<R>) -> R {
+    if target == IGNORE {
+        if scale.is_some() {
+            row.fill(R::ZERO);
+        }
+        return R::ZERO;
+    }
+    let target = target as usize;
+    let top = max(row);
+    let chosen = row[target];
+    for z in row.iter_mut() {
+        *z = (*z - top).exp();
+    }
+    let total = sum(row);
+    if let Some(scale) = scale {
+        let factor = scale / total;
+        for z in row.iter_mut() {
+            *z *= factor;
+        }
+        row[target] -= scale;
+    }
+    R::of(total.f64().ln() + (top - chosen).f64())
+}
+
+/// Total nats of each variant, shape (K,), in candle.
+fn cross_entropy_reference(
+    x: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    let (k, rows, _) = x.dims3()?;
+    let logits = x.matmul(&w.transpose(1, 2)?)?; // (K, rows, V)
+    let log_p = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
+    let ids: Vec<u32> = targets
+        .iter()
+        .map(|t| if *t == IGNORE { 0 } else { *t })
+        .collect();
+    let counted: Vec<f32> = targets.iter().map(|t| f32::from(*t != IGNORE)).collect();
+    let ids = Tensor::from_vec(ids, (k, rows, 1), device)?;
+    let counted = Tensor::from_vec(counted, (k, rows), device)?.to_dtype(x.dtype())?;
+    (log_p.gather(&ids, 2)?.squeeze(2)? * counted)?
+        .sum(1)?
+        .neg()
+}

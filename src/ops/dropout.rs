@@ -1,0 +1,121 @@
+//! Dropout (Srivastava et al. 2014) whose mask is a function of (seed, step, place), never stored.
+
+use crate::{
+    error::Result,
+    real::Real,
+    rng::philox,
+    tape::{Mode, Op, PIECE, Tape, Value},
+};
+use candle_core::Tensor;
+
+impl<R: Real> Tape<R> {
+    /// In training, x with each element zeroed with probability `p` and the rest scaled by
+    /// 1/(1−p); in evaluation, or with p = 0, x itself. `rows_per_sequence` is T, so that a
+    /// sequence meets the same mask in whatever micro-batch it travels.
+    pub fn dropout(&mut self, x: Value, p: f64, rows_per_sequence: usize) -> Result<Value> {
+        if p == 0.0 || self.mode() == Mode::Eval {
+            return Ok(x);
+        }
+        let shape = self.shape(x);
+        let per_sequence = rows_per_sequence * shape.cols;
+        let mask = self.next_mask(p, shape.rows * shape.cols, per_sequence);
+        if let Some(device) = self.candle_device().cloned() {
+            let mut ones = vec![R::ONE; shape.len()];
+            mask.apply(&mut ones, 0);
+            let mask = Tensor::from_vec(ones, (shape.k, shape.rows, shape.cols), &device)?;
+            return self.composed(&[x], &[], move |xs, _| &xs[0] * &mask);
+        }
+        let mut y = self.memory.take(shape.len());
+        let from = self.host(x);
+        self.pool.pieces(&mut y, PIECE, |i, y| {
+            y.copy_from_slice(&from[i * PIECE..][..y.len()]);
+            mask.apply(y, i * PIECE);
+        });
+        let y = self.push(shape, y);
+        self.record(y, Dropout { x, y, mask });
+        Ok(y)
+    }
+
+    /// The mask of the next dropout site: `variant_len` elements of each variant in this pass, of
+    /// which `per_sequence` belong to one sequence.
+    pub(crate) fn next_mask(&mut self, p: f64, variant_len: usize, per_sequence: usize) -> Mask {
+        self.dropout_sites += 1;
+        Mask {
+            keys: self.position.keys.clone(),
+            step: self.position.step as u32,
+            site: self.dropout_sites,
+            variant_len,
+            first: self.position.first_row * per_sequence,
+            threshold: (p * 4_294_967_296.0) as u32,
+            scale: 1.0 / (1.0 - p),
+        }
+    }
+}
+
+/// One dropout site's mask at one step.
+pub(crate) struct Mask {
+    keys: Vec<[u32; 2]>,
+    step: u32,
+    site: u32,
+    /// Elements of one packed variant in this pass.
+    variant_len: usize,
+    /// Index of this pass's first element within the step's whole batch.
+    first: usize,
+    threshold: u32,
+    scale: f64,
+}
+
+impl Mask {
+    /// Masks and scales `part`, which starts at element `start` of (K, rows, cols).
+    pub(crate) fn apply<R: Real>(&self, part: &mut [R], start: usize) {
+        let scale = R::of(self.scale);
+        let mut at = start;
+        let mut rest = part;
+        while !rest.is_empty() {
+            let (k, within) = (at / self.variant_len, at % self.variant_len);
+            let index = self.first + within;
+            // Four words come at a time: up to the next multiple of four, or the variant's end.
+            let n = (4 - index % 4)
+                .min(self.variant_len - within)
+                .min(rest.len());
+            let block = (index / 4) as u64;
+            let words = philox(
+                self.keys[k],
+                [block as u32, (block >> 32) as u32, self.step, self.site],
+            );
+            let (now, later) = rest.split_at_mut(n);
+            for (x, word) in now.iter_mut().zip(&words[index % 4..]) {
+                *x = if *word < self.threshold {
+                    R::ZERO
+                } else {
+                    *x * scale
+                };
+            }
+            rest = later;
+            at += n;
+        }
+    }
+}
+
+struct Dropout {
+    x: Value,
+    y: Value,
+    mask: Mask,
+}
+
+impl<R: Real> Op<R> for Dropout {
+    fn backward(&mut self, tape: &mut Tape<R>) -> Result<()> {
+        let Some(dy) = tape.take_grad(self.y) else {
+            return Ok(());
+        };
+        // Through the copy, since a residual branch may share dy.
+        let mut dx = tape.memory.take(dy.len());
+        tape.pool.pieces(&mut dx, PIECE, |i, dx| {
+            dx.copy_from_slice(&dy[i * PIECE..][..dx.len()]);
+            self.mask.apply(dx, i * PIECE);
+        });
+        tape.drop_grad(dy);
+        tape.add_grad(self.x, dx.into());
+        Ok(())
+    }
+}

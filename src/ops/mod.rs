@@ -1,0 +1,16 @@
+//! The fused operations, one file each: what it computes, forward, backward, and the composed
+//! reference in candle that tests it and that runs on a GPU.
+
+pub mod activation;
+pub mod attention;
+pub mod composed;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod gemm;
+pub mod grad_norm;
+pub mod linear;
+pub mod norm;
+
+/// Rows that share one partial sum: fixed, so that sums do not depend on the number of threads.
+pub(crate) const ROWS: usize = 64;
