@@ -321,7 +321,11 @@ fn fused_equals_composed_in_loss_and_every_gradient() {
         let (fused_losses, fused) = run(Backend::Fused);
         let (composed_losses, composed) = run(Backend::Composed(candle_core::Device::Cpu));
         assert!(relative(&fused_losses, &composed_losses) < 1e-12);
-        assert!(relative(&fused, &composed) < 1e-11, "{:e}", relative(&fused, &composed));
+        assert!(
+            relative(&fused, &composed) < 1e-11,
+            "{:e}",
+            relative(&fused, &composed)
+        );
     }
 }
 
