@@ -1,6 +1,20 @@
-//! Checkpoints: parameters and moments in one `safetensors` file.
+//! Checkpoints: parameters and moments in one `safetensors` file, with the step they belong to.
+//!
+//! A step number, parameters and moments are all that a run needs to go on bit for bit: batches,
+//! rates and dropout masks are functions of the step.
 
-use serde::{Deserialize, Serialize};
+use crate::{
+    error::{Error, Result},
+    optim::AdamW,
+    params::Params,
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The `[checkpoint]` table of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,3 +34,186 @@ impl Default for CheckpointConfig {
         }
     }
 }
+
+/// What a checkpoint says of itself; `extra` is its owner's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header<E> {
+    pub schema: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    #[serde(flatten)]
+    pub extra: E,
+}
+
+const SCHEMA: &str = "windtunnel.checkpoint.v1";
+/// The key of the header within safetensors' metadata.
+const KEY: &str = "windtunnel";
+
+/// The file of step `step` in `dir`.
+pub fn path(dir: &Path, step: u64) -> PathBuf {
+    dir.join(format!("step-{step:08}.safetensors"))
+}
+
+/// Steps that have a checkpoint in `dir`, ascending.
+pub fn steps(dir: &Path) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut steps: Vec<u64> = entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_prefix("step-")?
+                .strip_suffix(".safetensors")?
+                .parse()
+                .ok()
+        })
+        .collect();
+    steps.sort_unstable();
+    steps
+}
+
+/// Writes variant 0 of the arenas, by rename, and removes all but the newest `keep`.
+pub fn save<E: Serialize>(
+    dir: &Path,
+    (step, extra): (u64, &E),
+    params: &Params<f32>,
+    adamw: &AdamW<f32>,
+    keep: usize,
+) -> Result<PathBuf> {
+    fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create the folder", &e))?;
+    let header = Header {
+        schema: SCHEMA.into(),
+        step,
+        extra,
+    };
+    let header = serde_json::to_string(&header).expect("a header is plain data");
+    let mut tensors = Vec::new();
+    for p in params.handles() {
+        let spec = params.spec(p);
+        let range = params.range(p, 0);
+        for (prefix, arena) in [("", &params.values), ("m.", &adamw.m), ("v.", &adamw.v)] {
+            let bytes = as_bytes(&arena[range.clone()]);
+            let view = TensorView::new(Dtype::F32, spec.shape.clone(), bytes)
+                .expect("a parameter's bytes fit its shape");
+            tensors.push((format!("{prefix}{}", spec.name), view));
+        }
+    }
+    let metadata = HashMap::from([(KEY.to_string(), header)]);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| {
+        Error::failed(
+            dir.display().to_string(),
+            e.to_string(),
+            "report this as a bug",
+        )
+    })?;
+    let path = path(dir, step);
+    crate::files::replace(&path, &bytes)?;
+    let old = steps(dir);
+    for step in &old[..old.len().saturating_sub(keep.max(1))] {
+        let _ = fs::remove_file(self::path(dir, *step));
+    }
+    Ok(path)
+}
+
+/// A checkpoint's bytes, read whole.
+pub struct Checkpoint {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// Reads a file. Errors when there is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", &e))?;
+        Ok(Self {
+            path: path.into(),
+            bytes,
+        })
+    }
+
+    /// What it says of itself. Errors when the file is damaged or is not one of ours.
+    pub fn header<E: DeserializeOwned>(&self) -> Result<Header<E>> {
+        let (_, metadata) =
+            SafeTensors::read_metadata(&self.bytes).map_err(|e| self.damaged(&e))?;
+        // Reading the metadata alone does not notice a file that ends too soon.
+        self.tensors()?;
+        let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
+        let text = text.ok_or_else(|| self.damaged(&"it has no windtunnel header"))?;
+        serde_json::from_str(text).map_err(|e| self.damaged(&e))
+    }
+
+    /// Fills variant 0 of the arenas; `adamw` may be left out to read the model alone. Errors when
+    /// a tensor is missing or has another shape; then nothing was changed.
+    pub fn load(&self, params: &mut Params<f32>, adamw: Option<&mut AdamW<f32>>) -> Result<()> {
+        let tensors = self.tensors()?;
+        let handles: Vec<_> = params.handles().collect();
+        let moments: &[&str] = if adamw.is_some() {
+            &["", "m.", "v."]
+        } else {
+            &[""]
+        };
+        for p in &handles {
+            let spec = params.spec(*p);
+            for prefix in moments {
+                let name = format!("{prefix}{}", spec.name);
+                let view = tensors.tensor(&name).map_err(|e| self.damaged(&e))?;
+                if view.shape() != spec.shape || view.dtype() != Dtype::F32 {
+                    let problem = format!(
+                        "{name} is {:?} of {:?}, the recipe wants F32 of {:?}",
+                        view.dtype(),
+                        view.shape(),
+                        spec.shape
+                    );
+                    return Err(
+                        self.error(&problem, "use the recipe that this checkpoint came from")
+                    );
+                }
+            }
+        }
+        let read = |name: &str, target: &mut [f32]| -> Result<()> {
+            let view = tensors.tensor(name).map_err(|e| self.damaged(&e))?;
+            for (target, bytes) in target.iter_mut().zip(view.data().as_chunks::<4>().0) {
+                *target = f32::from_le_bytes(*bytes);
+            }
+            Ok(())
+        };
+        let mut adamw = adamw;
+        for p in handles {
+            let (name, range) = (params.spec(p).name.clone(), params.range(p, 0));
+            read(&name, &mut params.values[range.clone()])?;
+            if let Some(adamw) = adamw.as_deref_mut() {
+                read(&format!("m.{name}"), &mut adamw.m[range.clone()])?;
+                read(&format!("v.{name}"), &mut adamw.v[range])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize(&self.bytes).map_err(|e| self.damaged(&e))
+    }
+
+    fn damaged(&self, why: &dyn std::fmt::Display) -> Error {
+        let problem = format!(
+            "the checkpoint is damaged or cut short ({} bytes): {why}",
+            self.bytes.len()
+        );
+        self.error(
+            &problem,
+            "delete this file; the run goes on from the one before it, or from the start",
+        )
+    }
+
+    fn error(&self, problem: &str, remedy: &str) -> Error {
+        Error::input(self.path.display().to_string(), problem, remedy)
+    }
+}
+
+fn as_bytes(values: &[f32]) -> &[u8] {
+    // SAFETY: every f32 is four initialised bytes. The file format is little-endian, as are the
+    // processors that this crate runs on.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("checkpoints are written as the processor holds them, in little-endian order");

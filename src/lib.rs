@@ -1,9 +1,11 @@
 //! windtunnel: a wind tunnel for pre-training ideas.
 pub mod checkpoint;
 pub mod data;
+pub mod device;
 pub mod digest;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod memory;
 pub mod metrics;
 pub mod model;

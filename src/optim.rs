@@ -96,15 +96,18 @@ impl<R: Real> AdamW<R> {
                 (&mut self.v[range], PIECE),
                 |i, w, m, v| {
                     let grads = &grads[i * PIECE..][..w.len()];
-                    simd(|| {
-                        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(grads) {
-                            let g = *g * clip;
-                            *m = b1.mul_add(*m, c1 * g);
-                            *v = b2.mul_add(*v, c2 * g * g);
-                            let step = *m / v.sqrt().mul_add(root2, eps);
-                            *w = w.mul_add(keep, -(rate * step));
-                        }
-                    });
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(grads) {
+                                let g = *g * clip;
+                                *m = b1.mul_add(*m, c1 * g);
+                                *v = b2.mul_add(*v, c2 * g * g);
+                                let step = *m / v.sqrt().mul_add(root2, eps);
+                                *w = w.mul_add(keep, -(rate * step));
+                            }
+                        },
+                    );
                 },
             );
         }

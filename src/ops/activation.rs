@@ -18,11 +18,14 @@ impl<R: Real> Tape<R> {
         let from = self.host(x);
         self.pool.pieces(&mut y, PIECE, |i, y| {
             let x = &from[i * PIECE..][..y.len()];
-            simd(|| {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = *x * x.normal().0;
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = *x * x.normal().0;
+                    }
+                },
+            );
         });
         let y = self.push(shape, y);
         self.record(y, Gelu { x, y });
@@ -50,12 +53,15 @@ impl<R: Real> Op<R> for Gelu {
         }
         tape.pool.pieces(&mut dx, PIECE, |i, dx| {
             let (x, dy) = (&x[i * PIECE..][..dx.len()], &dy[i * PIECE..][..dx.len()]);
-            simd(|| {
-                for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-                    let (phi, density) = x.normal();
-                    *dx = dx.mul_add(keep, *dy * x.mul_add(density, phi));
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                        let (phi, density) = x.normal();
+                        *dx = dx.mul_add(keep, *dy * x.mul_add(density, phi));
+                    }
+                },
+            );
         });
         tape.put_grad(self.x, dx);
         tape.drop_grad(dy);

@@ -112,22 +112,25 @@ fn forward<R: Real>(
             let p = &mut panel[..n * keys];
             let lse = &mut lse[head * t + first..][..n];
             scores(h, qkv, (head, first), p);
-            simd(|| {
-                for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                    let (seen, future) = p.split_at_mut(first + i + 1);
-                    let top = max(seen);
-                    for p in seen.iter_mut() {
-                        *p = (*p - top).exp();
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
+                        let (seen, future) = p.split_at_mut(first + i + 1);
+                        let top = max(seen);
+                        for p in seen.iter_mut() {
+                            *p = (*p - top).exp();
+                        }
+                        let total = sum(seen);
+                        let scale = R::ONE / total;
+                        for p in seen.iter_mut() {
+                            *p *= scale;
+                        }
+                        future.fill(R::ZERO);
+                        *lse = top + R::of(total.f64().ln());
                     }
-                    let total = sum(seen);
-                    let scale = R::ONE / total;
-                    for p in seen.iter_mut() {
-                        *p *= scale;
-                    }
-                    future.fill(R::ZERO);
-                    *lse = top + R::of(total.f64().ln());
-                }
-            });
+                },
+            );
             if let Some((mask, sequence)) = mask {
                 for (i, p) in p.chunks_exact_mut(keys).enumerate() {
                     mask.apply(p, ((sequence * heads + head) * t + first + i) * t);
@@ -256,16 +259,19 @@ fn backward<R: Real>(
             let y = &saved.y[first * c + head * dim..];
             let lse = &saved.lse[head * t + first..][..n];
             scores(h, saved.qkv, (head, first), p);
-            simd(|| {
-                for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                    let (seen, future) = p.split_at_mut(first + i + 1);
-                    for p in seen.iter_mut() {
-                        *p = (*p - *lse).exp();
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
+                        let (seen, future) = p.split_at_mut(first + i + 1);
+                        for p in seen.iter_mut() {
+                            *p = (*p - *lse).exp();
+                        }
+                        future.fill(R::ZERO);
+                        delta[i] = dot(&dy[i * c..][..dim], &y[i * c..][..dim]);
                     }
-                    future.fill(R::ZERO);
-                    delta[i] = dot(&dy[i * c..][..dim], &y[i * c..][..dim]);
-                }
-            });
+                },
+            );
             let dy = Mat::strided(dy, n, dim, c);
             let v = Mat::strided(v, keys, dim, row);
             gemm_serial(R::ONE, dy, v.t(), MatMut::new(ds, n, keys), Into::Overwrite);
@@ -288,17 +294,20 @@ fn backward<R: Real>(
             };
             let into = MatMut::strided(&mut dqkv[2 * c + head * dim..], keys, dim, row);
             gemm_serial(R::ONE, Mat::new(weights, n, keys).t(), dy, into, Into::Add);
-            simd(|| {
-                for ((ds, p), delta) in ds
-                    .chunks_exact_mut(keys)
-                    .zip(p.chunks_exact(keys))
-                    .zip(&*delta)
-                {
-                    for (ds, p) in ds.iter_mut().zip(p) {
-                        *ds = *p * (*ds - *delta);
+            simd(
+                #[inline(always)]
+                || {
+                    for ((ds, p), delta) in ds
+                        .chunks_exact_mut(keys)
+                        .zip(p.chunks_exact(keys))
+                        .zip(&*delta)
+                    {
+                        for (ds, p) in ds.iter_mut().zip(p) {
+                            *ds = *p * (*ds - *delta);
+                        }
                     }
-                }
-            });
+                },
+            );
             let ds = Mat::new(ds, n, keys);
             let k = Mat::strided(k, keys, dim, row);
             let into = MatMut::strided(&mut dqkv[first * row + head * dim..], n, dim, row);

@@ -64,13 +64,16 @@ impl<R: Real> Tape<R> {
                 let scale = train.then(|| R::of(1.0 / denominator));
                 pool.pieces2((logits, 16 * vocab), (nats, 16), |i, logits, nats| {
                     let targets = &targets[i * 16..];
-                    simd(|| {
-                        for ((row, nats), target) in
-                            logits.chunks_exact_mut(vocab).zip(nats).zip(targets)
-                        {
-                            *nats = cross_entropy_row(row, *target, scale);
-                        }
-                    });
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for ((row, nats), target) in
+                                logits.chunks_exact_mut(vocab).zip(nats).zip(targets)
+                            {
+                                *nats = cross_entropy_row(row, *target, scale);
+                            }
+                        },
+                    );
                 });
                 total += nats.iter().map(|n| n.f64()).sum::<f64>();
                 if let Some((dx, into)) = &mut dx {

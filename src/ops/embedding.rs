@@ -35,14 +35,17 @@ impl<R: Real> Tape<R> {
             let x = &mut x[k * shape.rows * cols..][..shape.rows * cols];
             self.pool.pieces(x, t * cols, |sequence, x| {
                 let tokens = &tokens[sequence * t..];
-                simd(|| {
-                    for (pos, (x, token)) in x.chunks_exact_mut(cols).zip(tokens).enumerate() {
-                        let (e, p) = (&wte[*token as usize * cols..], &wpe[pos * cols..]);
-                        for (x, (e, p)) in x.iter_mut().zip(e.iter().zip(p)) {
-                            *x = *e + *p;
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (pos, (x, token)) in x.chunks_exact_mut(cols).zip(tokens).enumerate() {
+                            let (e, p) = (&wte[*token as usize * cols..], &wpe[pos * cols..]);
+                            for (x, (e, p)) in x.iter_mut().zip(e.iter().zip(p)) {
+                                *x = *e + *p;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
         }
         let x = self.push(shape, x);
@@ -85,28 +88,34 @@ impl<R: Real> Op<R> for Embed {
             let te = Columns::new(&mut params.grads[te]);
             pool.each(cols.div_ceil(share), |i| {
                 let columns = i * share..((i + 1) * share).min(cols);
-                simd(|| {
-                    for (row, token) in tokens.iter().enumerate() {
-                        // SAFETY: each thread has its own columns.
-                        let d = unsafe { te.part(*token as usize * cols, &columns) };
-                        for (d, x) in d.iter_mut().zip(&dx[row * cols..][columns.clone()]) {
-                            *d += *x;
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (row, token) in tokens.iter().enumerate() {
+                            // SAFETY: each thread has its own columns.
+                            let d = unsafe { te.part(*token as usize * cols, &columns) };
+                            for (d, x) in d.iter_mut().zip(&dx[row * cols..][columns.clone()]) {
+                                *d += *x;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
             let pe = Columns::new(&mut params.grads[pe]);
             pool.each(cols.div_ceil(share), |i| {
                 let columns = i * share..((i + 1) * share).min(cols);
-                simd(|| {
-                    for row in 0..rows {
-                        // SAFETY: each thread has its own columns.
-                        let d = unsafe { pe.part(row % self.t * cols, &columns) };
-                        for (d, x) in d.iter_mut().zip(&dx[row * cols..][columns.clone()]) {
-                            *d += *x;
+                simd(
+                    #[inline(always)]
+                    || {
+                        for row in 0..rows {
+                            // SAFETY: each thread has its own columns.
+                            let d = unsafe { pe.part(row % self.t * cols, &columns) };
+                            for (d, x) in d.iter_mut().zip(&dx[row * cols..][columns.clone()]) {
+                                *d += *x;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
         }
         tape.drop_grad(dx);

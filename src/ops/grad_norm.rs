@@ -19,7 +19,11 @@ pub fn grad_norm<R: Real>(params: &Params<R>, pool: &Pool) -> Vec<f64> {
                 let mut partial = vec![0.0; grad.len().div_ceil(PARTIAL)];
                 pool.pieces(&mut partial, 1, |i, sum| {
                     let part = &grad[i * PARTIAL..][..PARTIAL.min(grad.len() - i * PARTIAL)];
-                    sum[0] = simd(|| dot(part, part)).f64();
+                    sum[0] = simd(
+                        #[inline(always)]
+                        || dot(part, part),
+                    )
+                    .f64();
                 });
                 total += partial.iter().sum::<f64>();
             }

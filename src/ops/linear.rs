@@ -103,13 +103,16 @@ impl<R: Real> Op<R> for Linear {
 
 /// Adds every row of `rows` to `sums`, first to last.
 pub(crate) fn add_rows<R: Real>(sums: &mut [R], rows: &[R]) {
-    simd(|| {
-        for row in rows.chunks_exact(sums.len()) {
-            for (sum, x) in sums.iter_mut().zip(row) {
-                *sum += *x;
+    simd(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(sums.len()) {
+                for (sum, x) in sums.iter_mut().zip(row) {
+                    *sum += *x;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// The same in candle.

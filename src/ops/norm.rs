@@ -49,19 +49,25 @@ impl<R: Real> Tape<R> {
                     let s = (&mut s[all], ROWS * cols);
                     self.pool.pieces3(y, stats, s, |i, y, stats, s| {
                         let from = i * ROWS * cols;
-                        simd(|| {
-                            for (s, (x, r)) in
-                                s.iter_mut().zip(x_data[from..].iter().zip(&r[from..]))
-                            {
-                                *s = *x + *r;
-                            }
-                            norm_rows(s, (w, b), y, stats);
-                        });
+                        simd(
+                            #[inline(always)]
+                            || {
+                                for (s, (x, r)) in
+                                    s.iter_mut().zip(x_data[from..].iter().zip(&r[from..]))
+                                {
+                                    *s = *x + *r;
+                                }
+                                norm_rows(s, (w, b), y, stats);
+                            },
+                        );
                     });
                 }
                 _ => self.pool.pieces2(y, stats, |i, y, stats| {
                     let x = &x_data[i * ROWS * cols..][..y.len()];
-                    simd(|| norm_rows(x, (w, b), y, stats));
+                    simd(
+                        #[inline(always)]
+                        || norm_rows(x, (w, b), y, stats),
+                    );
                 }),
             }
         }
@@ -141,9 +147,17 @@ impl<R: Real> Op<R> for AddNorm<R> {
                     (&mut partial, 2 * cols),
                     |i, ds, partial| {
                         let (s, dy) = (&s[i * ROWS * cols..], &dy[i * ROWS * cols..]);
-                        simd(|| {
-                            norm_rows_back((s, dy, &stats[2 * i * ROWS..]), w, (ds, into), partial)
-                        });
+                        simd(
+                            #[inline(always)]
+                            || {
+                                norm_rows_back(
+                                    (s, dy, &stats[2 * i * ROWS..]),
+                                    w,
+                                    (ds, into),
+                                    partial,
+                                )
+                            },
+                        );
                     },
                 );
                 for piece in partial.chunks_exact(2 * cols) {

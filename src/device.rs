@@ -1,0 +1,187 @@
+//! Where a run computes: the CPU with some threads, or a CUDA device through candle.
+//!
+//! With `ops/`, the only place that asks whether the `cuda` feature is on.
+
+use crate::{
+    error::{Error, Result},
+    real::instruction_set,
+    tape::Backend,
+};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::{fs, str::FromStr};
+
+/// What `--device` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The first CUDA device if there is one, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) => index
+                .parse()
+                .map(Self::Cuda)
+                .map_err(|_| format!("\"{index}\" is not the number of a device")),
+            _ => Err("choose auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+/// What decides the last bits of a result besides recipe, seed and data. A study never mixes two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceClass {
+    /// "cpu-x86-64-v3", "cuda" …
+    pub class: String,
+    pub dtype: String,
+    /// Threads that share one trial's work.
+    pub threads: usize,
+}
+
+/// A device that was opened.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    pub backend: Backend,
+    pub class: DeviceClass,
+    /// What to tell the user of the choice, when it needs words.
+    pub note: Option<String>,
+}
+
+impl Compute {
+    /// Opens what was asked for, with `threads` threads a trial on the CPU. Errors when a CUDA
+    /// device is named and can't be had.
+    pub fn open(choice: DeviceChoice, threads: usize) -> Result<Self> {
+        match choice {
+            DeviceChoice::Cpu => Ok(Self::cpu(threads, None)),
+            DeviceChoice::Cuda(index) => Ok(Self::cuda(open_cuda(index)?)),
+            DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(Self::cpu(threads, None)),
+            DeviceChoice::Auto => Ok(match open_cuda(0) {
+                Ok(device) => Self::cuda(device),
+                Err(error) => Self::cpu(threads, Some(format!("using the CPU: {}", error.problem))),
+            }),
+        }
+    }
+
+    fn cpu(threads: usize, note: Option<String>) -> Self {
+        Self {
+            backend: Backend::Fused,
+            class: DeviceClass {
+                class: format!("cpu-{}", instruction_set()),
+                dtype: "f32".into(),
+                threads,
+            },
+            note,
+        }
+    }
+
+    fn cuda(device: Device) -> Self {
+        Self {
+            backend: Backend::Composed(device),
+            class: DeviceClass {
+                class: "cuda".into(),
+                dtype: "f32".into(),
+                threads: 1,
+            },
+            note: Some("CUDA runs candle's composed ops for now: correct, and slow".into()),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> Result<Device> {
+    Device::new_cuda(index).map_err(|error| {
+        Error::input(
+            format!("--device cuda:{index}"),
+            format!("no such device can be opened: {error}"),
+            "check `nvidia-smi`, or use --device cpu",
+        )
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(index: usize) -> Result<Device> {
+    Err(Error::input(
+        format!("--device cuda:{index}"),
+        "this binary was built without CUDA",
+        "build with `cargo build --release --features cuda`, or use --device cpu",
+    ))
+}
+
+/// What this machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub instruction_set: String,
+    /// Bytes of memory in all and free for use; 0 where the system does not say.
+    pub memory_bytes: u64,
+    pub available_bytes: u64,
+    pub os: String,
+}
+
+impl Machine {
+    pub fn read() -> Self {
+        let field = |file: &str, name: &str| -> Option<String> {
+            let text = fs::read_to_string(file).ok()?;
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_string())
+        };
+        let kib = |name: &str| -> u64 {
+            let text = field("/proc/meminfo", name).unwrap_or_default();
+            let number = text
+                .split_whitespace()
+                .next()
+                .and_then(|n| n.parse::<u64>().ok());
+            number.unwrap_or(0) * 1024
+        };
+        Self {
+            cpu: field("/proc/cpuinfo", "model name")
+                .unwrap_or_else(|| std::env::consts::ARCH.into()),
+            cores: cores(),
+            instruction_set: instruction_set().into(),
+            memory_bytes: kib("MemTotal"),
+            available_bytes: kib("MemAvailable"),
+            os: std::env::consts::OS.into(),
+        }
+    }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_choices_parse_and_others_are_refused() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        assert!("cuda:x".parse::<DeviceChoice>().is_err());
+        assert!("gpu".parse::<DeviceChoice>().is_err());
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_without_the_feature_is_bad_input_and_auto_is_the_cpu() {
+        let error = Compute::open(DeviceChoice::Cuda(0), 1)
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let auto = Compute::open(DeviceChoice::Auto, 3).unwrap();
+        assert_eq!(auto.class.threads, 3);
+        assert!(auto.class.class.starts_with("cpu-"));
+    }
+}
