@@ -1,6 +1,14 @@
 //! Evaluation on fixed windows, in nats per token and bits per byte.
 
+use crate::{
+    data::{EvalWindows, Share},
+    error::Result,
+    metrics::{CorpusEval, EvalRecord},
+    model::Gpt,
+    tape::{Mode, Tape},
+};
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The `[eval]` table of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,6 +18,8 @@ pub struct EvalConfig {
     pub every: u64,
     /// Windows per corpus, spread evenly over its validation part; 0 means all of them.
     pub windows: usize,
+    /// What is evaluated; empty means the mixture's corpora, weighted equally.
+    pub corpora: Vec<Share>,
 }
 
 impl Default for EvalConfig {
@@ -17,6 +27,50 @@ impl Default for EvalConfig {
         Self {
             every: 250,
             windows: 0,
+            corpora: Vec::new(),
         }
     }
+}
+
+/// Losses on every corpus's windows, and their weighted means. The weights sum to 1; `at` is the
+/// step and the tokens trained on.
+pub fn evaluate(
+    gpt: &Gpt,
+    tape: &mut Tape<f32>,
+    windows: &[(f64, Arc<EvalWindows>)],
+    rows: usize,
+    at: (u64, u64),
+) -> Result<EvalRecord> {
+    let mut record = EvalRecord {
+        step: at.0,
+        tokens: at.1,
+        loss: 0.0,
+        bpb: 0.0,
+        val: BTreeMap::new(),
+    };
+    for (weight, windows) in windows {
+        let eval = evaluate_corpus(gpt, tape, windows, rows)?;
+        record.loss += weight * eval.loss;
+        record.bpb += weight * eval.bpb;
+        record.val.insert(windows.corpus().to_string(), eval);
+    }
+    Ok(record)
+}
+
+/// Mean nats per token, and bits per byte of the text that the counted tokens stand for.
+fn evaluate_corpus(gpt: &Gpt, tape: &mut Tape<f32>, windows: &EvalWindows, rows: usize) -> Result<CorpusEval> {
+    let t = gpt.config().block_size;
+    let mut nats = 0.0;
+    for batch in windows.batches(rows) {
+        tape.begin(Mode::Eval);
+        let tokens: Arc<[u32]> = batch.inputs.into();
+        nats += gpt.loss(tape, (&tokens, &batch.targets), t, 1.0)?[0];
+    }
+    let (tokens, bytes) = (windows.tokens(), windows.bytes());
+    Ok(CorpusEval {
+        loss: nats / tokens as f64,
+        bpb: nats / bytes as f64 / std::f64::consts::LN_2,
+        tokens,
+        bytes,
+    })
 }

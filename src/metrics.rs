@@ -51,6 +51,16 @@ pub enum Record {
     Eval(EvalRecord),
 }
 
+impl Record {
+    /// Steps done when it was written.
+    pub fn step(&self) -> u64 {
+        match self {
+            Record::Step(record) => record.step,
+            Record::Eval(record) => record.step,
+        }
+    }
+}
+
 /// What training really drew from one corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Realised {

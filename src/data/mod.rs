@@ -1,4 +1,21 @@
-//! Text to tokens to batches: corpora, tokenizers, mixtures.
+//! Text to tokens to batches: sources, tokenizers, corpora, mixtures, batches, validation windows.
+
+pub mod batches;
+pub mod corpus;
+pub mod fetch;
+pub mod mixture;
+pub mod ngram;
+pub mod source;
+pub mod split;
+pub mod synth;
+pub mod tokenizer;
+pub mod windows;
+
+pub use batches::{Batch, Batches};
+pub use corpus::Corpus;
+pub use source::Library;
+pub use tokenizer::Tokenizer;
+pub use windows::EvalWindows;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +49,10 @@ fn one() -> f64 {
 pub struct DataConfig {
     pub tokenizer: TokenizerKind,
     pub mixture: Vec<Share>,
+    /// More corpora whose text the tokenizer covers; a study puts every arm's corpora here, so that
+    /// all arms share one vocabulary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
 }
 
 /// The `[batch]` table of a recipe.

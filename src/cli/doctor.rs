@@ -1,0 +1,215 @@
+//! `windtunnel doctor`: what this machine has, and whether training works on it.
+
+use super::{Global, output::Output};
+use crate::{
+    device::{Compute, Machine},
+    error::{Error, Result},
+    model::{Gpt, GptConfig},
+    ops::grad_norm::grad_norm,
+    optim::{AdamW, OptimizerConfig},
+    params::Params,
+    pool::Pool,
+    tape::{Backend, Mode, Tape},
+};
+use serde::Serialize;
+use std::{fs, sync::Arc, time::Instant};
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+#[derive(Serialize)]
+struct Diagnosis {
+    version: &'static str,
+    revision: &'static str,
+    numerics: &'static str,
+    machine: Machine,
+    device: String,
+    cuda_compiled: bool,
+    home: String,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+pub fn run(global: &Global, _: Args, output: Output) -> Result<()> {
+    let compute = global.compute(output)?;
+    let checks = vec![
+        home_is_writable(global),
+        fused_equals_composed(&compute)?,
+        a_step_lowers_the_loss(&compute)?,
+        speed(&compute)?,
+    ];
+    let diagnosis = Diagnosis {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: env!("WINDTUNNEL_REVISION"),
+        numerics: env!("WINDTUNNEL_NUMERICS"),
+        machine: Machine::read(),
+        device: compute.class.class.clone(),
+        cuda_compiled: cfg!(feature = "cuda"),
+        home: global.home.display().to_string(),
+        checks,
+    };
+    let failed = diagnosis.checks.iter().find(|check| !check.ok);
+    output.result("windtunnel.doctor.v1", &diagnosis, &text(&diagnosis, &compute));
+    match failed {
+        None => Ok(()),
+        Some(check) => Err(Error::failed("doctor", format!("{}: {}", check.name, check.detail), remedy(check.name))),
+    }
+}
+
+fn remedy(check: &str) -> &'static str {
+    match check {
+        "home is writable" => "choose another folder with --home",
+        _ => "report this with the output of `windtunnel doctor --json`",
+    }
+}
+
+fn text(d: &Diagnosis, compute: &Compute) -> String {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let mut text = format!(
+        "windtunnel {} (revision {}, numerics {})\n\
+         machine   {}, {} cores, {}, {:.1} of {:.1} GiB memory free\n\
+         device    {} with {} threads, {}\n\
+         cuda      {}\n\
+         home      {}\n",
+        d.version,
+        d.revision,
+        d.numerics,
+        d.machine.cpu,
+        d.machine.cores,
+        d.machine.instruction_set,
+        gib(d.machine.available_bytes),
+        gib(d.machine.memory_bytes),
+        d.device,
+        compute.class.threads,
+        compute.class.dtype,
+        if d.cuda_compiled { "compiled in" } else { "not compiled in (--features cuda)" },
+        d.home,
+    );
+    for check in &d.checks {
+        let mark = if check.ok { "ok  " } else { "FAIL" };
+        text += &format!("{mark}      {}: {}\n", check.name, check.detail);
+    }
+    text
+}
+
+fn home_is_writable(global: &Global) -> Check {
+    let probe = global.home.join(".doctor");
+    let existed = global.home.exists();
+    let result = fs::create_dir_all(&global.home)
+        .and_then(|()| fs::write(&probe, b"ok"))
+        .and_then(|()| fs::remove_file(&probe));
+    if !existed {
+        // Looking must leave no trace.
+        let _ = fs::remove_dir(&global.home);
+    }
+    Check {
+        name: "home is writable",
+        ok: result.is_ok(),
+        detail: result.map_or_else(|e| e.to_string(), |()| "yes".into()),
+    }
+}
+
+/// A small model in training, with its fixed batch.
+struct Small {
+    gpt: Gpt,
+    tape: Tape<f32>,
+    tokens: Arc<[u32]>,
+    targets: Vec<u32>,
+    t: usize,
+}
+
+impl Small {
+    fn new(config: &GptConfig, rows: usize, backend: Backend, threads: usize) -> Self {
+        let vocab = 65;
+        let (gpt, specs) = Gpt::new(config, vocab);
+        let mut params = Params::new(1, specs);
+        params.init(0, 1);
+        let t = config.block_size;
+        let ids: Vec<u32> = (0..rows * t + 1).map(|i| (i * i % vocab) as u32).collect();
+        Self {
+            gpt,
+            tape: Tape::new(params, backend, Arc::new(Pool::new(threads))),
+            tokens: ids[..rows * t].into(),
+            targets: ids[1..].to_vec(),
+            t,
+        }
+    }
+
+    /// The loss, with gradients made.
+    fn loss(&mut self) -> Result<f64> {
+        self.tape.params.zero_grads();
+        self.tape.begin(Mode::Train);
+        let batch = (&self.tokens, &*self.targets);
+        let loss = self.gpt.loss(&mut self.tape, batch, self.t, self.targets.len() as f64)?[0];
+        self.tape.backward()?;
+        Ok(loss)
+    }
+}
+
+fn fused_equals_composed(compute: &Compute) -> Result<Check> {
+    let config = GptConfig {
+        n_embd: 32,
+        n_layer: 2,
+        ..Default::default()
+    };
+    let device = match &compute.backend {
+        Backend::Fused => candle_core::Device::Cpu,
+        Backend::Composed(device) => device.clone(),
+    };
+    let mut fused = Small::new(&config, 2, Backend::Fused, compute.class.threads);
+    let mut composed = Small::new(&config, 2, Backend::Composed(device), 1);
+    let losses = (fused.loss()?, composed.loss()?);
+    let norms = [&fused, &composed].map(|m| grad_norm(&m.tape.params, &Pool::new(1))[0]);
+    let error = ((losses.0 - losses.1) / losses.1).abs().max(((norms[0] - norms[1]) / norms[1]).abs());
+    Ok(Check {
+        name: "fused ops agree with candle's",
+        ok: error < 1e-4,
+        detail: format!("loss and gradient norm to {error:.1e}"),
+    })
+}
+
+fn a_step_lowers_the_loss(compute: &Compute) -> Result<Check> {
+    let mut model = Small::new(&GptConfig::default(), 4, compute.backend.clone(), compute.class.threads);
+    let mut adamw = AdamW::new(&model.tape.params);
+    let first = model.loss()?;
+    let pool = Pool::new(1);
+    let config = OptimizerConfig::default();
+    for step in 1..=5 {
+        let norm = grad_norm(&model.tape.params, &pool)[0];
+        adamw.step((&mut model.tape.params, 0), &config, (step, 1e-3), norm, &pool);
+        model.loss()?;
+    }
+    let last = model.loss()?;
+    Ok(Check {
+        name: "five steps lower the loss",
+        ok: last < first,
+        detail: format!("{first:.3} to {last:.3} nats"),
+    })
+}
+
+fn speed(compute: &Compute) -> Result<Check> {
+    let config = GptConfig::default();
+    let mut model = Small::new(&config, 12, compute.backend.clone(), compute.class.threads);
+    model.loss()?;
+    let started = Instant::now();
+    let mut passes = 0;
+    while passes < 3 || started.elapsed().as_millis() < 500 {
+        model.loss()?;
+        passes += 1;
+    }
+    let tokens = (passes * model.targets.len()) as f64 / started.elapsed().as_secs_f64();
+    Ok(Check {
+        name: "speed",
+        ok: tokens > 0.0,
+        detail: format!(
+            "{tokens:.0} tokens/s forward and backward, 4 layers of width 128 ({:.1} GFLOP/s)",
+            tokens * config.flops_per_token(65) / 1e9
+        ),
+    })
+}

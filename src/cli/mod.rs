@@ -1,0 +1,155 @@
+//! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
+
+mod compare;
+mod data;
+mod doctor;
+mod eval;
+mod ls;
+mod new;
+mod output;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod sample;
+mod show;
+mod train;
+
+use crate::{
+    device::{Compute, DeviceChoice, cores},
+    error::Result,
+};
+use clap::{CommandFactory, Parser, Subcommand};
+use output::Output;
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// A wind tunnel for pre-training ideas: small GPTs, paired seeds, frozen contracts, verdicts.
+#[derive(Parser)]
+#[command(name = "windtunnel", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(clap::Args, Clone)]
+struct Global {
+    /// Print one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where runs, studies and corpora are kept
+    #[arg(long, global = true, env = "WINDTUNNEL_HOME", default_value = ".windtunnel", value_name = "DIR")]
+    home: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, global = true, default_value = "auto")]
+    device: DeviceChoice,
+    /// Number type of weights and activations
+    #[arg(long, global = true, default_value = "f32", value_parser = ["f32"])]
+    dtype: String,
+    /// Threads for one trial [default: all cores for `train`, cores divided by jobs for `run`]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a study: from a hypothesis to a verdict
+    Run(run::Args),
+    /// Say what a study would cost and what it could see, and run nothing
+    Plan(plan::Args),
+    /// Train one recipe
+    Train(train::Args),
+    /// Evaluate a run's newest checkpoint on its fixed validation windows
+    Eval(eval::Args),
+    /// Write text with a run's newest checkpoint
+    Sample(sample::Args),
+    /// List, fetch, add, make and describe corpora
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Write a study's report again
+    Report(report::Args),
+    /// List studies and runs
+    Ls(ls::Args),
+    /// Show a study or a run
+    Show(show::Args),
+    /// Compare two runs
+    Compare(compare::Args),
+    /// Write a commented study or recipe to start from
+    #[command(subcommand)]
+    New(new::Command),
+    /// Say what this machine has, and check that training works on it
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Parses the arguments, runs the command, prints its result or its error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.global.json);
+    let result = dispatch(cli, output);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: Output) -> Result<()> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Run(args) => run::run(global, args, output),
+        Command::Plan(args) => plan::run(global, args, output),
+        Command::Train(args) => train::run(global, args, output),
+        Command::Eval(args) => eval::run(global, args, output),
+        Command::Sample(args) => sample::run(global, args, output),
+        Command::Data(command) => data::run(global, command, output),
+        Command::Report(args) => report::run(global, args, output),
+        Command::Ls(args) => ls::run(global, args, output),
+        Command::Show(args) => show::run(global, args, output),
+        Command::Compare(args) => compare::run(global, args, output),
+        Command::New(command) => new::run(command, output),
+        Command::Doctor(args) => doctor::run(global, args, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "windtunnel", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+impl Global {
+    /// The device for one trial on its own, with every core.
+    fn compute(&self, output: Output) -> Result<Compute> {
+        self.compute_with(self.threads.map_or_else(cores, usize::from), output)
+    }
+
+    fn compute_with(&self, threads: usize, output: Output) -> Result<Compute> {
+        let compute = Compute::open(self.device, threads)?;
+        if let Some(note) = &compute.note {
+            output.note(note);
+        }
+        Ok(compute)
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
+fn stop_on_interrupt() -> &'static AtomicBool {
+    // A handler that is there already is ours.
+    let _ = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
+    });
+    &STOP
+}

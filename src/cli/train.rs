@@ -1,0 +1,78 @@
+//! `windtunnel train RECIPE.toml [key=value …]`
+
+use super::{Global, output::Output, progress::RunProgress, stop_on_interrupt};
+use crate::{
+    error::Result,
+    home::Home,
+    metrics::{Ending, Outcome},
+    recipe::Recipe,
+    session::Session,
+    train::{Job, train},
+};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+    /// Changes to it, such as `optimizer.lr=3e-3`
+    #[arg(value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
+    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let compute = global.compute(output)?;
+    let session = Session::new(&global.home, compute);
+    let trial = session.resolve(&recipe)?;
+    let _lock = Home::lock(&global.home)?;
+    let mut progress = RunProgress::new(&trial.id.to_string(), output, None);
+    let job = Job {
+        run: &trial.run,
+        data: trial.data.clone(),
+        compute: &session.compute,
+        dir: &trial.dir,
+        trial: &trial.id,
+        stop: stop_on_interrupt(),
+    };
+    let outcome = train(job, &mut |p| progress.update(p))?;
+    progress.finish("done");
+    output.result("windtunnel.train.v1", &outcome, &describe(&outcome, &trial.dir.path().display().to_string()));
+    Ok(())
+}
+
+/// An outcome in words.
+pub fn describe(outcome: &Outcome, folder: &str) -> String {
+    let mut text = match &outcome.ending {
+        Ending::Finished { eval } => {
+            let mut text = format!(
+                "validation {:.4} nats per token, {:.4} bits per byte after {} steps\n",
+                eval.loss, eval.bpb, eval.step
+            );
+            if eval.val.len() > 1 {
+                for (corpus, val) in &eval.val {
+                    text += &format!("  {corpus:<20} {:.4} nats  {:.4} bpb\n", val.loss, val.bpb);
+                }
+            }
+            text
+        }
+        Ending::Diverged { step, what } => format!("diverged at step {step}: {what}\n"),
+    };
+    let cost = outcome.cost;
+    text += &format!(
+        "{} tokens in {:.1} s ({:.0} tokens/s), {:.3e} FLOPs\n",
+        cost.tokens,
+        cost.seconds,
+        cost.tokens as f64 / cost.seconds.max(1e-9),
+        cost.flops
+    );
+    for r in &outcome.realised {
+        text += &format!(
+            "  {:<20} {:>5.1}% of tokens, {:.2} epochs\n",
+            r.corpus,
+            r.share * 100.0,
+            r.epochs
+        );
+    }
+    text + folder
+}

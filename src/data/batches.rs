@@ -1,0 +1,176 @@
+//! Batches as a pure function of seed and step.
+//!
+//! Row i of a run draws the next window of its corpus. Windows come in epochs: each epoch cuts the
+//! training part at a fresh random offset, and visits its windows in a fresh random order, every
+//! one once. All of it is a function of (seed, corpus name, epoch), so a run resumes with a step
+//! number and nothing else, and a corpus of weight 0 changes nothing.
+
+use super::mixture::{Mixture, RowPlan};
+use crate::{
+    error::{Error, Result},
+    metrics::Realised,
+    rng::{Rng, counter, key, philox},
+};
+
+/// One optimizer step's sequences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// rows·T ids.
+    pub inputs: Vec<u32>,
+    /// The id after each input.
+    pub targets: Vec<u32>,
+    /// Which corpus of the mixture each row came from.
+    pub corpus_of_row: Vec<usize>,
+}
+
+/// All batches of a run.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    mixture: Mixture,
+    plan: RowPlan,
+    block_size: usize,
+    rows: usize,
+    seed: u64,
+    /// Rows drawn from each corpus before every [`STRIDE`]-th row: what makes `at` quick anywhere.
+    marks: std::cell::RefCell<Vec<Vec<u64>>>,
+}
+
+/// Rows between two marks.
+const STRIDE: u64 = 4096;
+
+impl Batches {
+    /// Batches of `rows` sequences of `block_size` tokens. Errors when a corpus with a weight has
+    /// a training part shorter than a block and its last target.
+    pub fn new(mixture: Mixture, block_size: usize, rows: usize, seed: u64) -> Result<Self> {
+        for (weight, corpus) in &mixture.parts {
+            let tokens = corpus.train().len();
+            if *weight > 0.0 && tokens < block_size + 1 {
+                return Err(Error::input(
+                    "model.block_size",
+                    format!(
+                        "a block of {block_size} tokens and its last target do not fit the training part of \"{}\", {tokens} tokens",
+                        corpus.name()
+                    ),
+                    format!("use a block_size of at most {}, or a larger corpus", tokens.saturating_sub(1)),
+                ));
+            }
+        }
+        let weights: Vec<f64> = mixture.parts.iter().map(|(weight, _)| *weight).collect();
+        Ok(Self {
+            plan: RowPlan::new(&weights, seed),
+            marks: vec![vec![0; weights.len()]].into(),
+            mixture,
+            block_size,
+            rows,
+            seed,
+        })
+    }
+
+    /// The batch of optimizer step `step`, counted from 0.
+    pub fn at(&self, step: u64) -> Batch {
+        let first = step * self.rows as u64;
+        let mut drawn = self.drawn_before(first);
+        let n = self.rows * self.block_size;
+        let mut batch = Batch {
+            inputs: Vec::with_capacity(n),
+            targets: Vec::with_capacity(n),
+            corpus_of_row: Vec::with_capacity(self.rows),
+        };
+        for row in first..first + self.rows as u64 {
+            let idx = self.plan.corpus(row);
+            let corpus = &self.mixture.parts[idx].1;
+            let start = self.window_start(idx, drawn[idx]);
+            drawn[idx] += 1;
+            let window = &corpus.train()[start..=start + self.block_size];
+            batch.inputs.extend(window[..self.block_size].iter().map(|id| u32::from(*id)));
+            batch.targets.extend(window[1..].iter().map(|id| u32::from(*id)));
+            batch.corpus_of_row.push(idx);
+        }
+        batch
+    }
+
+    /// What the first `steps` steps draw from each corpus.
+    pub fn realised(&self, steps: u64) -> Vec<Realised> {
+        let rows = steps * self.rows as u64;
+        let drawn = self.drawn_before(rows);
+        let parts = self.mixture.parts.iter().zip(drawn);
+        parts
+            .map(|((_, corpus), drawn)| {
+                let tokens = drawn * self.block_size as u64;
+                Realised {
+                    corpus: corpus.name().into(),
+                    tokens,
+                    epochs: tokens as f64 / corpus.train().len().max(1) as f64,
+                    share: drawn as f64 / rows.max(1) as f64,
+                }
+            })
+            .collect()
+    }
+
+    /// Rows that each corpus gave before row `row` of the run.
+    fn drawn_before(&self, row: u64) -> Vec<u64> {
+        let mut marks = self.marks.borrow_mut();
+        while (marks.len() as u64) <= row / STRIDE {
+            let first = (marks.len() as u64 - 1) * STRIDE;
+            let mut counts = marks[marks.len() - 1].clone();
+            (first..first + STRIDE).for_each(|row| counts[self.plan.corpus(row)] += 1);
+            marks.push(counts);
+        }
+        let mut counts = marks[(row / STRIDE) as usize].clone();
+        (row / STRIDE * STRIDE..row).for_each(|row| counts[self.plan.corpus(row)] += 1);
+        counts
+    }
+
+    /// Where the `draw`-th window of a corpus begins in its training part.
+    fn window_start(&self, idx: usize, draw: u64) -> usize {
+        let corpus = &self.mixture.parts[idx].1;
+        let (t, len) = (self.block_size, corpus.train().len());
+        // As many windows as fit whatever the offset, so that an epoch has one length.
+        let windows = ((len - t) / t).max(1) as u64;
+        let (epoch, position) = (draw / windows, draw % windows);
+        let stream = format!("data.epoch.{}.{epoch}", corpus.name());
+        let slack = len - (windows as usize * t + 1);
+        let offset = Rng::named(self.seed, &stream).below(slack as u64 + 1) as usize;
+        let order = permuted(position, windows, key(self.seed, &stream));
+        offset + order as usize * t
+    }
+}
+
+/// Where `index` goes in a pseudo-random permutation of 0..n: four Feistel rounds over the
+/// smallest square of a power of two that holds n, walked until the result is below n (Black &
+/// Rogaway 2002).
+fn permuted(index: u64, n: u64, key: [u32; 2]) -> u64 {
+    let half_bits = (64 - (n - 1).leading_zeros()).div_ceil(2).max(1);
+    let mask = (1u64 << half_bits) - 1;
+    let mut x = index;
+    loop {
+        let (mut left, mut right) = (x >> half_bits, x & mask);
+        for round in 0..4 {
+            let mixed = u64::from(philox(key, counter(right, round + 1))[0]);
+            (left, right) = (right, left ^ (mixed & mask));
+        }
+        x = (left << half_bits) | right;
+        if x < n {
+            return x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permutation_visits_everything_once_and_looks_shuffled() {
+        for n in [1, 2, 3, 10, 64, 1000] {
+            let mut seen: Vec<u64> = (0..n).map(|i| permuted(i, n, [1, 2])).collect();
+            if n == 1000 {
+                let fixed = seen.iter().enumerate().filter(|(i, x)| *i as u64 == **x).count();
+                let rising = seen.windows(2).filter(|w| w[0] < w[1]).count();
+                assert!(fixed < 10 && (400..600).contains(&rising));
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..n).collect::<Vec<_>>());
+        }
+    }
+}

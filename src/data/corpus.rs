@@ -1,0 +1,231 @@
+//! A corpus: text turned into tokens once, kept in a memory-mapped file with a manifest.
+//!
+//! The parts are train, then the locked test part, then validation; each is whole documents. A
+//! folder `<home>/corpora/<name>-<8 hex>` is made for each (text, tokenizer, split), beside its
+//! place and renamed, so a kill leaves nothing half-made.
+
+use super::{
+    source::{Source, SplitRule},
+    split::{Document, Part, split},
+    tokenizer::Tokenizer,
+};
+use crate::{
+    digest::{sha256, sha256_file, sha256_json},
+    error::{Error, Result},
+    files,
+};
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What `manifest.json` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: String,
+    pub name: String,
+    /// SHA-256 of the text.
+    pub source: String,
+    /// Digest of the tokenizer.
+    pub tokenizer: String,
+    pub split: SplitRule,
+    pub train: PartCounts,
+    pub test: PartCounts,
+    pub validation: PartCounts,
+    /// SHA-256 of `tokens.bin`, two bytes a token, little-endian.
+    pub tokens_digest: String,
+    /// SHA-256 of `documents.bin`: for each document its first token, eight bytes, little-endian.
+    pub documents_digest: String,
+    pub bytes_per_token: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PartCounts {
+    pub documents: u64,
+    pub tokens: u64,
+    pub bytes: u64,
+}
+
+/// An opened corpus.
+#[derive(Debug)]
+pub struct Corpus {
+    manifest: Manifest,
+    digest: String,
+    tokens: Mmap,
+    documents: Vec<u64>,
+}
+
+const SCHEMA: &str = "windtunnel.corpus.v1";
+/// Larger files are checked by length alone when opened.
+const CHECKED_BYTES: u64 = 256 << 20;
+
+impl Corpus {
+    /// Opens the corpus, making it first if this text was never tokenised so. Errors when the text
+    /// does not fit the tokenizer, or what is kept of it is damaged.
+    pub fn open(home: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Arc<Self>> {
+        let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
+        let folder = home.join("corpora").join(format!("{}-{}", source.name, &address[..8]));
+        if !folder.join("manifest.json").exists() {
+            make(&folder, source, tokenizer)?;
+        }
+        Self::read(&folder).map(Arc::new)
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let remedy = format!("delete the folder {}; it is made again", folder.display());
+        let manifest: Manifest = files::read_json(&folder.join("manifest.json"), &remedy)?;
+        let path = folder.join("tokens.bin");
+        let file = File::open(&path).map_err(|e| Error::io(&path, "open", &e))?;
+        // SAFETY: the file is ours, written once and renamed into place; nobody writes it again.
+        let tokens = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))?;
+        let parts = [manifest.train, manifest.test, manifest.validation];
+        let expected: u64 = 2 * parts.iter().map(|part| part.tokens).sum::<u64>();
+        if tokens.len() as u64 != expected {
+            let problem = format!("has {} bytes where {expected} were written", tokens.len());
+            return Err(Error::input(path.display().to_string(), problem, remedy));
+        }
+        if expected <= CHECKED_BYTES && sha256(&tokens) != manifest.tokens_digest {
+            let problem = "its digest is not the one in the manifest: the file was changed";
+            return Err(Error::input(path.display().to_string(), problem, remedy));
+        }
+        let path = folder.join("documents.bin");
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read", &e))?;
+        if sha256(&bytes) != manifest.documents_digest {
+            let problem = "its digest is not the one in the manifest: the file was changed";
+            return Err(Error::input(path.display().to_string(), problem, remedy));
+        }
+        let documents = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        Ok(Self {
+            digest: sha256_json(&manifest),
+            manifest,
+            tokens,
+            documents,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Changes with the text, the tokenizer or the split.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    pub fn train(&self) -> &[u16] {
+        self.part(Part::Train)
+    }
+
+    pub fn validation(&self) -> &[u16] {
+        self.part(Part::Validation)
+    }
+
+    /// The locked test part: a campaign reads it once, for its last claim, and nothing else does.
+    pub fn locked_test(&self) -> &[u16] {
+        self.part(Part::Test)
+    }
+
+    /// Where each document of a part begins, counted from the part's first token.
+    pub fn documents(&self, part: Part) -> impl Iterator<Item = usize> + '_ {
+        let m = &self.manifest;
+        let counts = [m.train.documents, m.test.documents, m.validation.documents];
+        let first: u64 = counts[..part as usize].iter().sum();
+        let range = first as usize..(first + counts[part as usize]) as usize;
+        let start = self.range(part).start;
+        self.documents[range].iter().map(move |at| *at as usize - start)
+    }
+
+    fn part(&self, part: Part) -> &[u16] {
+        let Range { start, end } = self.range(part);
+        // SAFETY: a map starts on a page, and any two bytes are a u16; little-endian, as the
+        // processors that this crate compiles for are.
+        let all = unsafe {
+            std::slice::from_raw_parts(self.tokens.as_ptr().cast::<u16>(), self.tokens.len() / 2)
+        };
+        &all[start..end]
+    }
+
+    /// Tokens of a part within the file.
+    fn range(&self, part: Part) -> Range<usize> {
+        let m = &self.manifest;
+        let counts = [m.train.tokens, m.test.tokens, m.validation.tokens];
+        let start: u64 = counts[..part as usize].iter().sum();
+        start as usize..(start + counts[part as usize]) as usize
+    }
+}
+
+/// Tokenises `source` into `folder`, whole or not at all.
+fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
+    let parts = split(&source.text, &source.split)?;
+    let (mut tokens, mut documents) = (Vec::<u8>::new(), Vec::<u8>::new());
+    let mut counts = [PartCounts::default(); 3];
+    for part in [Part::Train, Part::Test, Part::Validation] {
+        let count = &mut counts[part as usize];
+        for Document(text) in &parts[part as usize] {
+            documents.extend(((tokens.len() / 2) as u64).to_le_bytes());
+            let ids = tokenizer.encode(text).map_err(|e| Error {
+                place: format!("corpus \"{}\", {}", source.name, e.place),
+                ..e
+            })?;
+            tokens.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+            count.documents += 1;
+            count.tokens += ids.len() as u64;
+            count.bytes += text.len() as u64;
+        }
+    }
+    let manifest = Manifest {
+        schema: SCHEMA.into(),
+        name: source.name.clone(),
+        source: source.digest.clone(),
+        tokenizer: tokenizer.digest(),
+        split: source.split.clone(),
+        train: counts[0],
+        test: counts[1],
+        validation: counts[2],
+        tokens_digest: sha256(&tokens),
+        documents_digest: sha256(&documents),
+        bytes_per_token: source.text.len() as f64 / (tokens.len() / 2).max(1) as f64,
+    };
+    let temporary = temporary(folder);
+    let write = || -> Result<()> {
+        fs::create_dir_all(&temporary).map_err(|e| Error::io(&temporary, "create the folder", &e))?;
+        files::replace(&temporary.join("tokens.bin"), &tokens)?;
+        files::replace(&temporary.join("documents.bin"), &documents)?;
+        files::write_json(&temporary.join("manifest.json"), &manifest)
+    };
+    let result = write();
+    if result.is_ok() {
+        // Another process may have made the same corpus meanwhile: then its folder is as good.
+        let _ = fs::rename(&temporary, folder);
+    }
+    let _ = fs::remove_dir_all(&temporary);
+    result?;
+    match folder.join("manifest.json").exists() {
+        true => Ok(()),
+        false => Err(Error::input(
+            folder.display().to_string(),
+            "can't be put in its place: a folder without a manifest is there",
+            "delete this folder and run the same command again",
+        )),
+    }
+}
+
+/// A place beside `folder` that no other process or thread uses.
+fn temporary(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+    folder.with_file_name(name)
+}
+
+/// The digest of a file that a user named, for the record of where a corpus came from.
+pub fn file_digest(path: &Path) -> Result<String> {
+    sha256_file(path)
+}

@@ -1,0 +1,106 @@
+//! The validation windows: fixed for a corpus and a block size, the same for every arm and step.
+
+use super::{batches::Batch, corpus::Corpus, tokenizer::Tokenizer};
+use crate::{
+    digest::sha256_json,
+    error::{Error, Result},
+    ops::cross_entropy::IGNORE,
+};
+use std::sync::Arc;
+
+/// Windows of T tokens over a corpus's validation part; every target counts once.
+#[derive(Debug, Clone)]
+pub struct EvalWindows {
+    corpus: Arc<Corpus>,
+    block_size: usize,
+    /// (start of the window, targets at its head that another window counts)
+    windows: Vec<(usize, usize)>,
+    tokens: u64,
+    bytes: u64,
+    digest: String,
+}
+
+impl EvalWindows {
+    /// All windows of the validation part, or `limit` of them spread evenly over it when that is
+    /// not 0. Errors when the part is shorter than a block.
+    pub fn new(corpus: Arc<Corpus>, block_size: usize, limit: usize, tokenizer: &Tokenizer) -> Result<Self> {
+        let part = corpus.validation();
+        if part.len() < block_size + 1 {
+            return Err(Error::input(
+                "model.block_size",
+                format!(
+                    "a block of {block_size} tokens and its last target do not fit the validation part of \"{}\", {} tokens",
+                    corpus.name(),
+                    part.len()
+                ),
+                format!("use a block_size of at most {}, or a larger corpus", part.len().saturating_sub(1)),
+            ));
+        }
+        let targets = part.len() - 1;
+        let mut windows: Vec<(usize, usize)> = (0..targets / block_size).map(|i| (i * block_size, 0)).collect();
+        let rest = targets % block_size;
+        if rest > 0 {
+            // The last window ends with the part; what the one before counted is masked.
+            windows.push((targets - block_size, block_size - rest));
+        }
+        if limit > 0 && limit < windows.len() {
+            windows = (0..limit).map(|i| windows[i * windows.len() / limit]).collect();
+        }
+        let sizes = tokenizer.bytes_per_id();
+        let (mut tokens, mut bytes) = (0, 0);
+        for (start, masked) in &windows {
+            let counted = &part[start + 1 + masked..=start + block_size];
+            tokens += counted.len() as u64;
+            bytes += counted.iter().map(|id| u64::from(sizes[usize::from(*id)])).sum::<u64>();
+        }
+        let digest = sha256_json(&(corpus.digest(), block_size, &windows));
+        Ok(Self {
+            corpus,
+            block_size,
+            windows,
+            tokens,
+            bytes,
+            digest,
+        })
+    }
+
+    /// Batches of at most `rows` windows; targets that do not count are [`IGNORE`].
+    pub fn batches(&self, rows: usize) -> impl Iterator<Item = Batch> + '_ {
+        let part = self.corpus.validation();
+        let t = self.block_size;
+        self.windows.chunks(rows.max(1)).map(move |windows| {
+            let mut batch = Batch {
+                inputs: Vec::with_capacity(windows.len() * t),
+                targets: Vec::with_capacity(windows.len() * t),
+                corpus_of_row: vec![0; windows.len()],
+            };
+            for (start, masked) in windows {
+                let window = &part[*start..=start + t];
+                batch.inputs.extend(window[..t].iter().map(|id| u32::from(*id)));
+                let targets = window[1..].iter().enumerate();
+                batch.targets.extend(targets.map(|(i, id)| if i < *masked { IGNORE } else { u32::from(*id) }));
+            }
+            batch
+        })
+    }
+
+    /// The corpus's name.
+    pub fn corpus(&self) -> &str {
+        self.corpus.name()
+    }
+
+    /// Targets that count.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Bytes of text that the counted targets stand for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Changes with the text, the tokenizer or the choice of windows.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}

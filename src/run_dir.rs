@@ -1,0 +1,188 @@
+//! A run's folder: what is in it, and who may write it when.
+
+use crate::{
+    device::DeviceClass,
+    digest::sha256_json,
+    error::{Error, Result},
+    files,
+    metrics::{Outcome, Record},
+    recipe::Run,
+    train::Environment,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A trial's content address: a digest of all that decides its result.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrialId(String);
+
+/// Hexadecimal digits of an id: 64 bits, so that chance never makes two trials one.
+const ID_DIGITS: usize = 16;
+
+impl TrialId {
+    /// The address of `run` (its seed included) on the data with these digests and this device.
+    /// The sources that decide numbers count; the git revision does not.
+    pub fn new(run: &Run, data_digests: &[String], device: &DeviceClass) -> Self {
+        let digest = sha256_json(&serde_json::json!({
+            "run": run.identity(),
+            "data": data_digests,
+            "device": device,
+            "numerics": env!("WINDTUNNEL_NUMERICS"),
+        }));
+        Self(digest[..ID_DIGITS].to_string())
+    }
+}
+
+impl fmt::Display for TrialId {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// "start", "resume", "interrupted" or "finish".
+    pub kind: String,
+    pub step: u64,
+    /// Seconds since 1970.
+    pub at: u64,
+    pub pid: u32,
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The folder of a trial under a home.
+    pub fn of(home: &Path, trial: &TrialId) -> Self {
+        Self::new(home.join("runs").join(&trial.0))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+
+    /// The outcome, once the run ended. Errors when the file is damaged.
+    pub fn outcome(&self) -> Result<Option<Outcome>> {
+        let path = self.path.join("outcome.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        files::read_json(&path, "delete this file; the run is finished again from its last checkpoint").map(Some)
+    }
+
+    pub fn environment(&self) -> Result<Environment> {
+        files::read_json(&self.path.join("env.json"), "run the trial again")
+    }
+
+    /// Every record of `metrics.jsonl`. A last line that was cut short is left out. Errors when
+    /// the file can't be read.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let path = self.path.join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Every event; a last line that was cut short is left out.
+    pub fn events(&self) -> Vec<Event> {
+        let text = fs::read_to_string(self.path.join("events.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Writes what is known before the first step, and the event that it starts or goes on.
+    pub(crate) fn begin(&self, run: &Run, device: &DeviceClass, step: u64) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "create the folder", &e))?;
+        files::replace(&self.recipe(), run.to_toml().as_bytes())?;
+        files::write_json(&self.path.join("env.json"), &Environment::here(device))?;
+        self.event(if step == 0 { "start" } else { "resume" }, step)
+    }
+
+    /// Appends an event and makes sure that it is on the disk.
+    pub(crate) fn event(&self, kind: &str, step: u64) -> Result<()> {
+        let path = self.path.join("events.jsonl");
+        let event = Event {
+            kind: kind.into(),
+            step,
+            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            pid: std::process::id(),
+        };
+        let mut line = serde_json::to_string(&event).expect("an event is plain data");
+        line.push('\n');
+        let append = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(line.as_bytes())?;
+            file.sync_data()
+        };
+        append().map_err(|e| Error::io(&path, "write", &e))
+    }
+
+    /// Writes the outcome: from now on the run is finished.
+    pub(crate) fn finish(&self, outcome: &Outcome, step: u64) -> Result<()> {
+        files::write_json(&self.path.join("outcome.json"), outcome)?;
+        self.event("finish", step)
+    }
+
+    /// `metrics.jsonl`, cut back to the records up to `step`, ready for more.
+    pub(crate) fn metrics(&self, step: u64) -> Result<MetricsWriter> {
+        let path = self.path.join("metrics.jsonl");
+        let kept: String = match step {
+            0 => String::new(),
+            _ => fs::read_to_string(&path)
+                .map_err(|e| Error::io(&path, "read", &e))?
+                .lines()
+                .filter(|line| {
+                    serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= step)
+                })
+                .fold(String::new(), |text, line| text + line + "\n"),
+        };
+        files::replace(&path, kept.as_bytes())?;
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.map_err(|e| Error::io(&path, "open", &e))?;
+        Ok(MetricsWriter {
+            path,
+            file: BufWriter::new(file),
+        })
+    }
+}
+
+/// Appends records to `metrics.jsonl`.
+pub(crate) struct MetricsWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl MetricsWriter {
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        let mut line = serde_json::to_string(record).expect("a record is plain data");
+        line.push('\n');
+        let written = self.file.write_all(line.as_bytes());
+        written.map_err(|e| Error::io(&self.path, "write", &e))
+    }
+
+    pub fn sync(&mut self) -> Result<()> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
+        synced.map_err(|e| Error::io(&self.path, "write", &e))
+    }
+}

@@ -1,0 +1,327 @@
+//! The training loop: one run, from a checked recipe to an outcome in a folder of its own.
+//!
+//! A run folder is the truth: `recipe.toml` (resolved), `env.json`, `metrics.jsonl`,
+//! `events.jsonl`, `checkpoints/` and, once it ended, `outcome.json`. A run that was interrupted
+//! goes on from its newest checkpoint and writes the same numbers, bit for bit.
+
+use crate::{
+    checkpoint::{self, Checkpoint},
+    data::{Batches, EvalWindows, Tokenizer, mixture::Mixture},
+    device::{Compute, DeviceClass},
+    error::{Error, Kind, Result},
+    eval::evaluate,
+    metrics::{Cost, Ending, EvalRecord, Outcome, Record, StepRecord},
+    model::Gpt,
+    ops::grad_norm::grad_norm,
+    optim::AdamW,
+    params::Params,
+    pool::Pool,
+    recipe::Run,
+    rng,
+    run_dir::{RunDir, TrialId},
+    schedule::Schedule,
+    tape::{Mode, PassPosition, Tape},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+/// The data of one run, opened: what its recipe's names stand for.
+#[derive(Clone)]
+pub struct RunData {
+    pub tokenizer: Tokenizer,
+    pub mixture: Mixture,
+    /// The evaluated corpora with their weights, which sum to 1.
+    pub windows: Vec<(f64, Arc<EvalWindows>)>,
+}
+
+/// What a checkpoint holds beside the weights: enough to sample from it alone, and to go on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckpointExtra {
+    pub trial: String,
+    pub tokenizer: Tokenizer,
+    pub cost: Cost,
+}
+
+/// What happens while a run goes on, for progress bars.
+#[derive(Debug, Clone)]
+pub enum Progress<'a> {
+    /// The run starts, or goes on, at this step.
+    Started { step: u64, steps: u64 },
+    Step(&'a StepRecord),
+    Eval(&'a EvalRecord),
+}
+
+/// A model in training: everything that one step needs.
+pub struct Trainer {
+    run: Run,
+    gpt: Gpt,
+    tape: Tape<f32>,
+    adamw: AdamW<f32>,
+    schedule: Schedule,
+    batches: Batches,
+    data: RunData,
+    pool: Arc<Pool>,
+    /// Optimizer steps done.
+    step: u64,
+}
+
+/// Why a run can't go on: the loss or a gradient is not a finite number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diverged {
+    pub what: String,
+}
+
+impl Trainer {
+    /// A fresh model at step 0. Errors when the data does not fit the recipe.
+    pub fn new(run: &Run, data: RunData, compute: &Compute) -> Result<Self> {
+        let (gpt, specs) = Gpt::new(&run.model, data.tokenizer.vocab_size());
+        let mut params = Params::new(1, specs);
+        params.init(0, run.seed);
+        let pool = Arc::new(Pool::new(compute.class.threads));
+        let batches = Batches::new(data.mixture.clone(), run.model.block_size, run.batch.rows, run.seed)?;
+        let adamw = AdamW::new(&params);
+        Ok(Self {
+            gpt,
+            adamw,
+            tape: Tape::new(params, compute.backend.clone(), pool.clone()),
+            schedule: Schedule::new(&run.schedule, run.optimizer.lr, run.steps),
+            batches,
+            data,
+            pool,
+            run: run.clone(),
+            step: 0,
+        })
+    }
+
+    /// One optimizer step: batch, forward, backward, clip, update.
+    pub fn train_step(&mut self) -> Result<std::result::Result<StepRecord, Diverged>> {
+        let started = Instant::now();
+        let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
+        let rows_per_pass = match self.run.batch.rows_per_pass {
+            0 => rows,
+            n => n,
+        };
+        let batch = self.batches.at(self.step);
+        self.tape.params.zero_grads();
+        let mut loss = 0.0;
+        for first_row in (0..rows).step_by(rows_per_pass) {
+            self.tape.position = PassPosition {
+                keys: vec![rng::key(self.run.seed, "dropout")],
+                step: self.step,
+                first_row,
+            };
+            let part = first_row * t..(first_row + rows_per_pass).min(rows) * t;
+            let tokens: Arc<[u32]> = batch.inputs[part.clone()].into();
+            self.tape.begin(Mode::Train);
+            let pass = (&tokens, &batch.targets[part]);
+            loss += self.gpt.loss(&mut self.tape, pass, t, (rows * t) as f64)?[0];
+            self.tape.backward()?;
+        }
+        let norm = grad_norm(&self.tape.params, &self.pool)[0];
+        if !(loss.is_finite() && norm.is_finite()) {
+            let what = if loss.is_finite() { "gradient norm" } else { "loss" };
+            let value = if loss.is_finite() { norm } else { loss };
+            return Ok(Err(Diverged {
+                what: format!("the {what} is {value}"),
+            }));
+        }
+        let lr = self.schedule.lr(self.step);
+        self.step += 1;
+        let params = (&mut self.tape.params, 0);
+        self.adamw.step(params, &self.run.optimizer, (self.step, lr), norm, &self.pool);
+        Ok(Ok(StepRecord {
+            step: self.step,
+            tokens: self.tokens(),
+            loss,
+            lr,
+            grad_norm: norm,
+            ms: started.elapsed().as_secs_f64() * 1e3,
+        }))
+    }
+
+    /// The fixed validation windows of every evaluated corpus.
+    pub fn evaluate(&mut self) -> Result<EvalRecord> {
+        let at = (self.step, self.tokens());
+        let rows = match self.run.batch.rows_per_pass {
+            0 => self.run.batch.rows,
+            n => n,
+        };
+        evaluate(&self.gpt, &mut self.tape, &self.data.windows, rows, at)
+    }
+
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Tokens trained on so far.
+    pub fn tokens(&self) -> u64 {
+        self.step * self.run.tokens_per_step()
+    }
+
+    /// Bytes held: arenas, moments and the activations of the largest pass so far.
+    pub fn memory_bytes(&self) -> u64 {
+        (self.tape.activation_bytes() + 4 * size_of_val(&*self.tape.params.values)) as u64
+    }
+
+    fn save(&self, dir: &RunDir, extra: &CheckpointExtra) -> Result<()> {
+        let keep = self.run.checkpoint.keep;
+        let at = (self.step, extra);
+        checkpoint::save(&dir.checkpoints(), at, &self.tape.params, &self.adamw, keep)?;
+        Ok(())
+    }
+
+    /// Goes back to the newest checkpoint in `dir`, if there is one; gives what it held.
+    fn restore(&mut self, dir: &RunDir) -> Result<Option<CheckpointExtra>> {
+        let folder = dir.checkpoints();
+        let Some(step) = checkpoint::steps(&folder).pop() else {
+            return Ok(None);
+        };
+        let file = Checkpoint::open(&checkpoint::path(&folder, step))?;
+        let header = file.header::<CheckpointExtra>()?;
+        file.load(&mut self.tape.params, Some(&mut self.adamw))?;
+        self.step = header.step;
+        Ok(Some(header.extra))
+    }
+}
+
+/// One run to be trained in its folder.
+pub struct Job<'a> {
+    pub run: &'a Run,
+    pub data: RunData,
+    pub compute: &'a Compute,
+    pub dir: &'a RunDir,
+    pub trial: &'a TrialId,
+    /// Set from outside to stop: the run saves and ends with [`Kind::Interrupted`].
+    pub stop: &'a AtomicBool,
+}
+
+/// Trains a run to its end, from the start or from its newest checkpoint, and writes its outcome.
+///
+/// A run that has an outcome is not run again. Errors: interrupted (everything kept), a damaged
+/// checkpoint, a full disk. Divergence is an outcome, not an error.
+pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
+    if let Some(outcome) = job.dir.outcome()? {
+        return Ok(outcome);
+    }
+    let mut trainer = Trainer::new(job.run, job.data.clone(), job.compute)?;
+    let restored = trainer.restore(job.dir)?;
+    let spent_before = restored.as_ref().map_or(0.0, |extra| extra.cost.seconds);
+    job.dir.begin(job.run, &job.compute.class, trainer.step)?;
+    let mut metrics = job.dir.metrics(trainer.step)?;
+    let started = Instant::now();
+    let (steps, eval_every, save_every) = (job.run.steps, job.run.eval.every, job.run.checkpoint.every);
+    progress(Progress::Started {
+        step: trainer.step,
+        steps,
+    });
+    let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
+    let mut ending = None;
+    while ending.is_none() {
+        if trainer.step == steps {
+            let eval = trainer.evaluate()?;
+            progress(Progress::Eval(&eval));
+            metrics.write(&Record::Eval(eval.clone()))?;
+            ending = Some(Ending::Finished { eval });
+            break;
+        }
+        let record = match trainer.train_step()? {
+            Ok(record) => record,
+            Err(Diverged { what }) => {
+                ending = Some(Ending::Diverged {
+                    step: trainer.step + 1,
+                    what,
+                });
+                break;
+            }
+        };
+        progress(Progress::Step(&record));
+        let step = record.step;
+        if due(step, job.run.log.every) || step == steps {
+            metrics.write(&Record::Step(record))?;
+        }
+        if due(step, eval_every) && step < steps {
+            let eval = trainer.evaluate()?;
+            progress(Progress::Eval(&eval));
+            metrics.write(&Record::Eval(eval))?;
+        }
+        let stop = job.stop.load(Ordering::Relaxed);
+        if due(step, save_every) || step == steps || stop {
+            // First what led to this step, then the step: a kill between the two loses nothing.
+            metrics.sync()?;
+            let cost = cost(&trainer, spent_before + started.elapsed().as_secs_f64());
+            let extra = CheckpointExtra {
+                trial: job.trial.to_string(),
+                tokenizer: job.data.tokenizer.clone(),
+                cost,
+            };
+            trainer.save(job.dir, &extra)?;
+        }
+        if stop && step < steps {
+            job.dir.event("interrupted", step)?;
+            return Err(Error::new(
+                Kind::Interrupted,
+                job.dir.path().display().to_string(),
+                format!("interrupted after step {step} of {steps}; everything is kept"),
+                "run the same command again to go on from here",
+            ));
+        }
+    }
+    metrics.sync()?;
+    let outcome = Outcome {
+        schema: Outcome::SCHEMA.into(),
+        trial: job.trial.to_string(),
+        seed: job.run.seed,
+        ending: ending.expect("the loop ends with an ending"),
+        cost: cost(&trainer, spent_before + started.elapsed().as_secs_f64()),
+        realised: trainer.batches.realised(trainer.step),
+        windows: windows_digest(&job.data.windows),
+    };
+    job.dir.finish(&outcome, trainer.step)?;
+    Ok(outcome)
+}
+
+fn cost(trainer: &Trainer, seconds: f64) -> Cost {
+    let vocab = trainer.gpt.vocab_size();
+    Cost {
+        seconds,
+        tokens: trainer.tokens(),
+        flops: trainer.tokens() as f64 * trainer.run.model.flops_per_token(vocab),
+    }
+}
+
+/// One digest over every evaluated corpus's windows.
+pub fn windows_digest(windows: &[(f64, Arc<EvalWindows>)]) -> String {
+    let all: Vec<String> = windows.iter().map(|(_, w)| w.digest().to_string()).collect();
+    crate::digest::sha256_json(&all)
+}
+
+/// What `env.json` says: who computed this, and on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub schema: String,
+    pub version: String,
+    pub revision: String,
+    /// Digest of the sources that decide numbers.
+    pub numerics: String,
+    pub device: DeviceClass,
+    pub machine: crate::device::Machine,
+}
+
+impl Environment {
+    pub fn here(device: &DeviceClass) -> Self {
+        Self {
+            schema: "windtunnel.env.v1".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            revision: env!("WINDTUNNEL_REVISION").into(),
+            numerics: env!("WINDTUNNEL_NUMERICS").into(),
+            device: device.clone(),
+            machine: crate::device::Machine::read(),
+        }
+    }
+}
