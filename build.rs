@@ -36,7 +36,9 @@ fn main() {
     println!("cargo:rerun-if-changed=.git/refs/heads");
     let mut hasher = Sha256::new();
     for name in NUMERICS {
-        if !Path::new("src").join(name).exists() { continue; }
+        if !Path::new("src").join(name).exists() {
+            continue;
+        }
         add(&mut hasher, &Path::new("src").join(name));
     }
     for line in library_versions() {

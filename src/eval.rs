@@ -58,7 +58,12 @@ pub fn evaluate(
 }
 
 /// Mean nats per token, and bits per byte of the text that the counted tokens stand for.
-fn evaluate_corpus(gpt: &Gpt, tape: &mut Tape<f32>, windows: &EvalWindows, rows: usize) -> Result<CorpusEval> {
+fn evaluate_corpus(
+    gpt: &Gpt,
+    tape: &mut Tape<f32>,
+    windows: &EvalWindows,
+    rows: usize,
+) -> Result<CorpusEval> {
     let t = gpt.config().block_size;
     let mut nats = 0.0;
     for batch in windows.batches(rows) {

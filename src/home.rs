@@ -25,17 +25,26 @@ impl Home {
     pub fn lock(home: &Path) -> Result<HomeLock> {
         fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
         let path = home.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
         let mut file = file.map_err(|e| Error::io(&path, "open", &e))?;
         match file.try_lock() {
             Ok(()) => {
                 // For the other process's message only: the lock is what counts.
-                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(HomeLock { _file: file })
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+                let _ = file
+                    .rewind()
+                    .and_then(|()| file.read_to_string(&mut holder));
                 let holder = match holder.trim() {
                     "" => "another process".to_string(),
                     pid => format!("process {pid}"),
@@ -108,7 +117,10 @@ mod tests {
         let held = Home::lock(dir.path()).unwrap();
         let error = Home::lock(dir.path()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.problem.contains(&std::process::id().to_string()), "{error}");
+        assert!(
+            error.problem.contains(&std::process::id().to_string()),
+            "{error}"
+        );
         drop(held);
         Home::lock(dir.path()).unwrap();
     }
@@ -121,7 +133,17 @@ mod tests {
         }
         let found = Home::find_run(dir.path(), "abc").unwrap();
         assert!(found.path().ends_with("runs/abc1"));
-        assert!(Home::find_run(dir.path(), "ab").unwrap_err().remedy.contains("abd2"));
-        assert!(Home::find_run(dir.path(), "abx1").unwrap_err().remedy.contains("abc1"));
+        assert!(
+            Home::find_run(dir.path(), "ab")
+                .unwrap_err()
+                .remedy
+                .contains("abd2")
+        );
+        assert!(
+            Home::find_run(dir.path(), "abx1")
+                .unwrap_err()
+                .remedy
+                .contains("abc1")
+        );
     }
 }

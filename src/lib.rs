@@ -1,11 +1,13 @@
 //! windtunnel: a wind tunnel for pre-training ideas.
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod digest;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod home;
 pub mod memory;
 pub mod metrics;
 pub mod model;
@@ -14,6 +16,11 @@ pub mod optim;
 pub mod params;
 pub mod pool;
 pub mod real;
+pub mod recipe;
 pub mod rng;
+pub mod run_dir;
 pub mod schedule;
+pub mod session;
 pub mod tape;
+pub mod toml_file;
+pub mod train;

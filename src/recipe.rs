@@ -140,7 +140,11 @@ impl Recipe {
             found.unwrap_or_else(|| format!("{key} (default)"))
         };
         let wrong = |key: &str, value: &dyn std::fmt::Display, problem: &str, remedy: String| {
-            Err(Error::input(place(key), format!("{key} is {value}: {problem}"), remedy))
+            Err(Error::input(
+                place(key),
+                format!("{key} is {value}: {problem}"),
+                remedy,
+            ))
         };
         let m = &self.model;
         for (key, value) in [
@@ -157,23 +161,46 @@ impl Recipe {
             }
         }
         if m.n_embd % m.n_head != 0 {
-            let fitting: Vec<String> = (1..=m.n_embd.min(64)).filter(|h| m.n_embd % h == 0).map(|h| h.to_string()).collect();
+            let fitting: Vec<String> = (1..=m.n_embd.min(64))
+                .filter(|h| m.n_embd % h == 0)
+                .map(|h| h.to_string())
+                .collect();
             let problem = format!("heads do not divide the width, model.n_embd = {}", m.n_embd);
-            return wrong("model.n_head", &m.n_head, &problem, format!("use one of {}", fitting.join(", ")));
+            return wrong(
+                "model.n_head",
+                &m.n_head,
+                &problem,
+                format!("use one of {}", fitting.join(", ")),
+            );
         }
         // A model of 2^36 parameters would need a terabyte; sums below stay far from overflow.
         let size = (m.n_layer as f64 * 12.0) * (m.n_embd as f64).powi(2);
         let step = self.batch.rows as f64 * m.block_size as f64;
         if size > 2f64.powi(36) {
-            return wrong("model.n_embd", &m.n_embd, &format!("{size:.1e} parameters do not fit any machine"), "make the model smaller".into());
+            return wrong(
+                "model.n_embd",
+                &m.n_embd,
+                &format!("{size:.1e} parameters do not fit any machine"),
+                "make the model smaller".into(),
+            );
         }
         if step > 2f64.powi(31) {
-            return wrong("batch.rows", &self.batch.rows, &format!("{step:.1e} tokens in one step"), "use fewer rows".into());
+            return wrong(
+                "batch.rows",
+                &self.batch.rows,
+                &format!("{step:.1e} tokens in one step"),
+                "use fewer rows".into(),
+            );
         }
         if self.batch.rows_per_pass > 0 && self.batch.rows % self.batch.rows_per_pass != 0 {
             let problem = format!("does not divide batch.rows = {}", self.batch.rows);
             let remedy = format!("use a divisor of {}, or 0 for all at once", self.batch.rows);
-            return wrong("batch.rows_per_pass", &self.batch.rows_per_pass, &problem, remedy);
+            return wrong(
+                "batch.rows_per_pass",
+                &self.batch.rows_per_pass,
+                &problem,
+                remedy,
+            );
         }
         let o = &self.optimizer;
         let s = &self.schedule;
@@ -181,15 +208,55 @@ impl Recipe {
         let closed = |x: f64| (0.0..=1.0).contains(&x);
         let not_negative = |x: f64| x >= 0.0 && x.is_finite();
         for (key, value, ok, remedy) in [
-            ("model.dropout", m.dropout, fraction.contains(&m.dropout), "use 0 or more and below 1"),
-            ("optimizer.lr", o.lr, o.lr > 0.0 && o.lr.is_finite(), "use a number above 0"),
-            ("optimizer.betas", o.betas[0], fraction.contains(&o.betas[0]), "use 0 or more and below 1 for both"),
-            ("optimizer.betas", o.betas[1], fraction.contains(&o.betas[1]), "use 0 or more and below 1 for both"),
+            (
+                "model.dropout",
+                m.dropout,
+                fraction.contains(&m.dropout),
+                "use 0 or more and below 1",
+            ),
+            (
+                "optimizer.lr",
+                o.lr,
+                o.lr > 0.0 && o.lr.is_finite(),
+                "use a number above 0",
+            ),
+            (
+                "optimizer.betas",
+                o.betas[0],
+                fraction.contains(&o.betas[0]),
+                "use 0 or more and below 1 for both",
+            ),
+            (
+                "optimizer.betas",
+                o.betas[1],
+                fraction.contains(&o.betas[1]),
+                "use 0 or more and below 1 for both",
+            ),
             ("optimizer.eps", o.eps, not_negative(o.eps), "use 0 or more"),
-            ("optimizer.weight_decay", o.weight_decay, not_negative(o.weight_decay), "use 0 or more"),
-            ("optimizer.max_grad_norm", o.max_grad_norm, not_negative(o.max_grad_norm), "use 0 (off) or more"),
-            ("schedule.warmup", s.warmup, closed(s.warmup), "use a fraction of all steps, 0 to 1"),
-            ("schedule.final", s.final_fraction, closed(s.final_fraction), "use a fraction of the peak, 0 to 1"),
+            (
+                "optimizer.weight_decay",
+                o.weight_decay,
+                not_negative(o.weight_decay),
+                "use 0 or more",
+            ),
+            (
+                "optimizer.max_grad_norm",
+                o.max_grad_norm,
+                not_negative(o.max_grad_norm),
+                "use 0 (off) or more",
+            ),
+            (
+                "schedule.warmup",
+                s.warmup,
+                closed(s.warmup),
+                "use a fraction of all steps, 0 to 1",
+            ),
+            (
+                "schedule.final",
+                s.final_fraction,
+                closed(s.final_fraction),
+                "use a fraction of the peak, 0 to 1",
+            ),
         ] {
             if !ok {
                 return wrong(key, &value, "out of range", remedy.into());
@@ -219,13 +286,19 @@ impl Recipe {
             )),
             [("tokens", tokens)] if tokens < self.tokens_per_step() as f64 => Err(Error::input(
                 place,
-                format!("budget.tokens is {tokens}, less than one step of {} tokens", self.tokens_per_step()),
+                format!(
+                    "budget.tokens is {tokens}, less than one step of {} tokens",
+                    self.tokens_per_step()
+                ),
                 "raise the budget, or lower batch.rows or model.block_size",
             )),
             [_] => Ok(()),
             _ => Err(Error::input(
                 place,
-                format!("[budget] has {} of steps, tokens, flops and seconds", given.len()),
+                format!(
+                    "[budget] has {} of steps, tokens, flops and seconds",
+                    given.len()
+                ),
                 "give exactly one",
             )),
         }
@@ -271,7 +344,11 @@ impl Recipe {
             }
             (.., Some(seconds)) => {
                 let per_step = facts.seconds_per_step.ok_or_else(|| {
-                    Error::input("budget.seconds", "no speed was measured for it", "use budget.steps")
+                    Error::input(
+                        "budget.seconds",
+                        "no speed was measured for it",
+                        "use budget.steps",
+                    )
                 })?;
                 (seconds / per_step) as u64
             }

@@ -90,7 +90,11 @@ impl RunDir {
         if !path.exists() {
             return Ok(None);
         }
-        files::read_json(&path, "delete this file; the run is finished again from its last checkpoint").map(Some)
+        files::read_json(
+            &path,
+            "delete this file; the run is finished again from its last checkpoint",
+        )
+        .map(Some)
     }
 
     pub fn environment(&self) -> Result<Environment> {
@@ -102,18 +106,24 @@ impl RunDir {
     pub fn records(&self) -> Result<Vec<Record>> {
         let path = self.path.join("metrics.jsonl");
         let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
     }
 
     /// Every event; a last line that was cut short is left out.
     pub fn events(&self) -> Vec<Event> {
         let text = fs::read_to_string(self.path.join("events.jsonl")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Writes what is known before the first step, and the event that it starts or goes on.
     pub(crate) fn begin(&self, run: &Run, device: &DeviceClass, step: u64) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "create the folder", &e))?;
+        fs::create_dir_all(&self.path)
+            .map_err(|e| Error::io(&self.path, "create the folder", &e))?;
         files::replace(&self.recipe(), run.to_toml().as_bytes())?;
         files::write_json(&self.path.join("env.json"), &Environment::here(device))?;
         self.event(if step == 0 { "start" } else { "resume" }, step)
@@ -125,7 +135,9 @@ impl RunDir {
         let event = Event {
             kind: kind.into(),
             step,
-            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs()),
             pid: std::process::id(),
         };
         let mut line = serde_json::to_string(&event).expect("an event is plain data");
@@ -182,7 +194,10 @@ impl MetricsWriter {
     }
 
     pub fn sync(&mut self) -> Result<()> {
-        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
+        let synced = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_data());
         synced.map_err(|e| Error::io(&self.path, "write", &e))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{EvalWindows, Library, Tokenizer, mixture::Mixture},
+    data::{Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
     device::Compute,
     error::{Error, Result},
     eval::evaluate,
@@ -10,16 +10,17 @@ use crate::{
     model::Gpt,
     params::Params,
     pool::Pool,
-    real::Real,
     recipe::{Facts, Recipe, Run},
     rng::Rng,
     run_dir::{RunDir, TrialId},
     tape::{Mode, Tape},
-    train::{CheckpointExtra, RunData},
+    train::{CheckpointExtra, RunData, Trainer},
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 /// A home and a device: what every command that computes has.
@@ -27,6 +28,9 @@ pub struct Session {
     pub home: PathBuf,
     pub compute: Compute,
     pub library: Library,
+    /// Texts read so far: arms and seeds of a study share them.
+    texts: Mutex<BTreeMap<String, Arc<Source>>>,
+    corpora: Mutex<BTreeMap<(String, String), Arc<Corpus>>>,
 }
 
 /// A recipe made ready to train.
@@ -44,6 +48,289 @@ impl Session {
             home: home.into(),
             library: Library::new(home),
             compute,
+            texts: Mutex::default(),
+            corpora: Mutex::default(),
         }
+    }
+
+    /// Opens a recipe's corpora (made or fetched on first use) and gives the trial that it means.
+    /// Errors at the first name or size that does not fit; then no run folder was made.
+    pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
+        let names = recipe.vocabulary();
+        for name in &names {
+            self.library.check(name)?;
+        }
+        let sources = names
+            .iter()
+            .map(|name| self.text(name))
+            .collect::<Result<Vec<_>>>()?;
+        let texts = sources.iter().map(|source| source.text.as_str());
+        let tokenizer = Tokenizer::of(recipe.data.tokenizer, texts)?;
+        let mut facts = Facts {
+            vocab_size: tokenizer.vocab_size(),
+            seconds_per_step: None,
+        };
+        if recipe.budget.seconds.is_some() {
+            let mut probe = recipe.clone();
+            probe.budget = crate::recipe::Budget {
+                steps: Some(1),
+                ..Default::default()
+            };
+            let run = probe.resolve(facts)?;
+            let data = self.open(&run, &tokenizer)?;
+            facts.seconds_per_step = Some(self.time_steps(&run, data)?.seconds_per_step);
+        }
+        let run = recipe.resolve(facts)?;
+        let data = self.open(&run, &tokenizer)?;
+        // Also checks that a block fits every corpus.
+        crate::data::Batches::new(
+            data.mixture.clone(),
+            run.model.block_size,
+            run.batch.rows,
+            run.seed,
+        )?;
+        let mut digests: Vec<String> = data
+            .mixture
+            .parts
+            .iter()
+            .map(|(_, c)| c.digest().into())
+            .collect();
+        digests.extend(data.windows.iter().map(|(_, w)| w.digest().to_string()));
+        let id = TrialId::new(&run, &digests, &self.compute.class);
+        let dir = RunDir::of(&self.home, &id);
+        Ok(Trial { run, data, id, dir })
+    }
+
+    fn text(&self, name: &str) -> Result<Arc<Source>> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = texts.get(name) {
+            return Ok(text.clone());
+        }
+        let source = Arc::new(self.library.source(name, &mut |_, _| {})?);
+        texts.insert(name.into(), source.clone());
+        Ok(source)
+    }
+
+    fn corpus(&self, name: &str, tokenizer: &Tokenizer) -> Result<Arc<Corpus>> {
+        let source = self.text(name)?;
+        let mut corpora = self.corpora.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_string(), tokenizer.digest());
+        if let Some(corpus) = corpora.get(&key) {
+            return Ok(corpus.clone());
+        }
+        let corpus = Corpus::open(&self.home, &source, tokenizer)?;
+        corpora.insert(key, corpus.clone());
+        Ok(corpus)
+    }
+
+    fn open(&self, run: &Run, tokenizer: &Tokenizer) -> Result<RunData> {
+        let parts = run.data.mixture.iter();
+        let parts = parts.map(|share| Ok((share.weight, self.corpus(&share.corpus, tokenizer)?)));
+        let windows = run.eval.corpora.iter().map(|share| {
+            let corpus = self.corpus(&share.corpus, tokenizer)?;
+            let windows =
+                EvalWindows::new(corpus, run.model.block_size, run.eval.windows, tokenizer)?;
+            Ok((share.weight, Arc::new(windows)))
+        });
+        Ok(RunData {
+            mixture: Mixture {
+                parts: parts.collect::<Result<_>>()?,
+            },
+            windows: windows.collect::<Result<_>>()?,
+            tokenizer: tokenizer.clone(),
+        })
+    }
+
+    /// Speed and memory of a run on this device, from a few real steps and one evaluation pass.
+    pub fn time_steps(&self, run: &Run, data: RunData) -> Result<Timing> {
+        let windows: u64 = data.windows.iter().map(|(_, w)| w.tokens()).sum();
+        let one = data.windows.first().cloned();
+        let mut trainer = Trainer::new(run, data, &self.compute)?;
+        let mut seconds = Vec::new();
+        let started = Instant::now();
+        // The first step fills the buffers; the median of the rest is the speed.
+        while seconds.len() < 4 || (started.elapsed().as_secs_f64() < 0.5 && seconds.len() < 50) {
+            let now = Instant::now();
+            if trainer.train_step()?.is_err() {
+                break;
+            }
+            seconds.push(now.elapsed().as_secs_f64());
+        }
+        let mut rest = seconds.split_off(1.min(seconds.len()));
+        rest.sort_by(f64::total_cmp);
+        let seconds_per_step = rest.get(rest.len() / 2).copied().unwrap_or(0.0);
+        let eval_seconds = match one {
+            None => 0.0,
+            Some((_, one)) => {
+                let now = Instant::now();
+                let passes = trainer.evaluate_passes(&one, 4)?;
+                now.elapsed().as_secs_f64() * windows as f64 / passes.max(1) as f64
+            }
+        };
+        Ok(Timing {
+            seconds_per_step,
+            eval_seconds,
+            memory_bytes: trainer.memory_bytes(),
+        })
+    }
+}
+
+/// What a few steps showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timing {
+    pub seconds_per_step: f64,
+    /// Seconds of one whole evaluation.
+    pub eval_seconds: f64,
+    /// Peak of one trial: arenas, moments, activations.
+    pub memory_bytes: u64,
+}
+
+impl Timing {
+    /// Seconds of a whole run, its evaluations included.
+    pub fn run_seconds(&self, run: &Run) -> f64 {
+        let evals = match run.eval.every {
+            0 => 1,
+            every => run.steps.div_ceil(every),
+        };
+        run.steps as f64 * self.seconds_per_step + evals as f64 * self.eval_seconds
+    }
+}
+
+/// A run's newest checkpoint, read back.
+pub struct Restored {
+    run: Run,
+    gpt: Gpt,
+    tape: Tape<f32>,
+    tokenizer: Tokenizer,
+    step: u64,
+}
+
+/// Reads a run's newest checkpoint. Errors when there is none, or it is damaged.
+pub fn restore(session: &Session, dir: &RunDir) -> Result<Restored> {
+    let run = Run::load(&dir.recipe())?;
+    let folder = dir.checkpoints();
+    let step = checkpoint::steps(&folder).pop().ok_or_else(|| {
+        Error::input(
+            folder.display().to_string(),
+            "the run has no checkpoint yet",
+            "let it train on; `windtunnel ls` shows how far it is",
+        )
+    })?;
+    let file = Checkpoint::open(&checkpoint::path(&folder, step))?;
+    let header = file.header::<CheckpointExtra>()?;
+    let (gpt, specs) = Gpt::new(&run.model, run.vocab_size);
+    let mut params = Params::new(1, specs);
+    file.load(&mut params, None)?;
+    let pool = Arc::new(Pool::new(session.compute.class.threads));
+    Ok(Restored {
+        gpt,
+        tape: Tape::new(params, session.compute.backend.clone(), pool),
+        tokenizer: header.extra.tokenizer,
+        step: header.step,
+        run,
+    })
+}
+
+/// How to draw tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampling {
+    pub tokens: usize,
+    /// 0 takes the likeliest token.
+    pub temperature: f64,
+    /// 0 means all tokens.
+    pub top_k: usize,
+    pub seed: u64,
+}
+
+impl Restored {
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The run's own evaluation, again.
+    pub fn evaluate(&mut self, session: &Session) -> Result<EvalRecord> {
+        let data = session.open(&self.run, &self.tokenizer)?;
+        let at = (self.step, self.step * self.run.tokens_per_step());
+        evaluate(
+            &self.gpt,
+            &mut self.tape,
+            &data.windows,
+            self.run.batch.rows,
+            at,
+        )
+    }
+
+    /// Text that goes on from `prompt`. Errors when the prompt has characters that the tokenizer
+    /// does not know.
+    pub fn sample(&mut self, prompt: &str, sampling: &Sampling) -> Result<String> {
+        let mut ids = self.tokenizer.encode(prompt).map_err(|e| Error {
+            place: format!("--prompt, {}", e.place),
+            ..e
+        })?;
+        if ids.is_empty() {
+            return Err(Error::input(
+                "--prompt",
+                "is empty",
+                "give at least one character",
+            ));
+        }
+        let start = ids.len();
+        let mut rng = Rng::named(sampling.seed, "sample");
+        let (block, vocab) = (self.run.model.block_size, self.run.vocab_size);
+        for _ in 0..sampling.tokens {
+            let context = &ids[ids.len().saturating_sub(block)..];
+            let tokens: Arc<[u32]> = context.iter().map(|id| u32::from(*id)).collect();
+            let t = tokens.len();
+            self.tape.begin(Mode::Eval);
+            let logits = self.gpt.logits(&mut self.tape, &tokens, t)?;
+            let logits = self.tape.to_host(logits)?;
+            let next = draw(&logits[(t - 1) * vocab..], sampling, &mut rng);
+            ids.push(next as u16);
+        }
+        Ok(self.tokenizer.decode(&ids[start..]))
+    }
+}
+
+/// One token from a row of logits.
+fn draw(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> usize {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    if sampling.temperature == 0.0 {
+        return order[0];
+    }
+    if sampling.top_k > 0 {
+        order.truncate(sampling.top_k);
+    }
+    let top = f64::from(logits[order[0]]);
+    let weights: Vec<f64> = order
+        .iter()
+        .map(|i| ((f64::from(logits[*i]) - top) / sampling.temperature).exp())
+        .collect();
+    order[rng.pick(&weights)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cold_sampling_takes_the_likeliest_and_top_k_leaves_out_the_rest() {
+        let logits = [0.0, 3.0, 1.0, 2.9];
+        let mut rng = Rng::named(1, "test");
+        let mut sampling = Sampling {
+            tokens: 1,
+            temperature: 0.0,
+            top_k: 0,
+            seed: 0,
+        };
+        assert_eq!(draw(&logits, &sampling, &mut rng), 1);
+        sampling.temperature = 5.0;
+        sampling.top_k = 2;
+        let drawn: Vec<usize> = (0..200)
+            .map(|_| draw(&logits, &sampling, &mut rng))
+            .collect();
+        assert!(
+            drawn.iter().all(|i| [1, 3].contains(i)) && drawn.contains(&1) && drawn.contains(&3)
+        );
     }
 }

@@ -20,7 +20,10 @@ pub struct Source {
 pub enum Place {
     File(Source),
     /// What to call it, and the one dotted key that it sets.
-    Text { name: String, key: String },
+    Text {
+        name: String,
+        key: String,
+    },
 }
 
 impl Place {
@@ -35,10 +38,14 @@ impl Place {
     pub fn find(&self, key: &str) -> Option<String> {
         match self {
             Self::Text { name, key: set } => {
-                let covers = |a: &str, b: &str| a == b || b.strip_prefix(a).is_some_and(|rest| rest.starts_with('.'));
+                let covers = |a: &str, b: &str| {
+                    a == b || b.strip_prefix(a).is_some_and(|rest| rest.starts_with('.'))
+                };
                 (covers(set, key) || covers(key, set)).then(|| name.clone())
             }
-            Self::File(source) => source.line_of(key).map(|line| format!("{}:{line}", source.path.display())),
+            Self::File(source) => source
+                .line_of(key)
+                .map(|line| format!("{}:{line}", source.path.display())),
         }
     }
 
@@ -80,12 +87,22 @@ impl Source {
     /// What the `toml` crate says, in our words.
     pub fn error(&self, error: &toml::de::Error) -> Error {
         let line = error.span().map_or(1, |span| self.line_at(span.start));
-        let key = error.span().map(|span| self.text[span].trim().to_string()).unwrap_or_default();
-        explain(format!("{}:{line}", self.path.display()), &key, error.message())
+        let key = error
+            .span()
+            .map(|span| self.text[span].trim().to_string())
+            .unwrap_or_default();
+        explain(
+            format!("{}:{line}", self.path.display()),
+            &key,
+            error.message(),
+        )
     }
 
     fn line_at(&self, offset: usize) -> usize {
-        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
+        self.text[..offset.min(self.text.len())]
+            .matches('\n')
+            .count()
+            + 1
     }
 
     /// The line that sets a dotted key.
@@ -95,7 +112,10 @@ impl Source {
         let mut line = None;
         let mut parts = key.split('.').peekable();
         while let Some(part) = parts.next() {
-            let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part) else {
+            let Some((name, value)) = table
+                .iter()
+                .find(|(name, _)| name.get_ref().as_ref() == part)
+            else {
                 // A table that leaves the key out is still where one would write it.
                 return line.filter(|_| parts.peek().is_none());
             };
@@ -117,7 +137,12 @@ pub fn parse_value(text: &str) -> toml::Value {
 }
 
 /// Sets a dotted key, making tables on the way. Errors when a part of the way is not a table.
-pub fn set_path(table: &mut toml::Table, key: &str, value: toml::Value, place: &Place) -> Result<()> {
+pub fn set_path(
+    table: &mut toml::Table,
+    key: &str,
+    value: toml::Value,
+    place: &Place,
+) -> Result<()> {
     let mut parts: Vec<&str> = key.trim().split('.').collect();
     let last = parts.pop().unwrap_or_default();
     let mut at = table;
@@ -161,8 +186,14 @@ fn explain(place: String, key: &str, message: &str) -> Error {
             Some(near) => format!("did you mean \"{near}\"? known here: {}", list()),
             None => format!("known here: {}", list()),
         };
-        let under = key.rsplit_once('.').map_or(String::new(), |(under, _)| format!("{under}."));
-        let name = if key.ends_with(quoted[0]) { key.to_string() } else { format!("{under}{}", quoted[0]) };
+        let under = key
+            .rsplit_once('.')
+            .map_or(String::new(), |(under, _)| format!("{under}."));
+        let name = if key.ends_with(quoted[0]) {
+            key.to_string()
+        } else {
+            format!("{under}{}", quoted[0])
+        };
         return Error::input(place, format!("{name}: unknown key"), remedy);
     }
     if message.starts_with("unknown variant") && quoted.len() > 1 {
@@ -170,13 +201,24 @@ fn explain(place: String, key: &str, message: &str) -> Error {
             Some(near) => format!("did you mean \"{near}\"? possible: {}", list()),
             None => format!("possible: {}", list()),
         };
-        return Error::input(place, format!("{key}: \"{}\" is not one of the choices", quoted[0]), remedy);
+        return Error::input(
+            place,
+            format!("{key}: \"{}\" is not one of the choices", quoted[0]),
+            remedy,
+        );
     }
     if message.starts_with("missing field") && !quoted.is_empty() {
-        let remedy = format!("add {}; `windtunnel new recipe NAME` and `new study NAME` write commented examples", quoted[0]);
+        let remedy = format!(
+            "add {}; `windtunnel new recipe NAME` and `new study NAME` write commented examples",
+            quoted[0]
+        );
         return Error::input(place, format!("\"{}\" is missing", quoted[0]), remedy);
     }
-    let problem = if key.is_empty() || key.contains('\n') { first_line.to_string() } else { format!("{key}: {first_line}") };
+    let problem = if key.is_empty() || key.contains('\n') {
+        first_line.to_string()
+    } else {
+        format!("{key}: {first_line}")
+    };
     Error::input(place, problem, "give a value of the type that is expected")
 }
 

@@ -52,7 +52,10 @@ pub struct CheckpointExtra {
 #[derive(Debug, Clone)]
 pub enum Progress<'a> {
     /// The run starts, or goes on, at this step.
-    Started { step: u64, steps: u64 },
+    Started {
+        step: u64,
+        steps: u64,
+    },
     Step(&'a StepRecord),
     Eval(&'a EvalRecord),
 }
@@ -84,7 +87,12 @@ impl Trainer {
         let mut params = Params::new(1, specs);
         params.init(0, run.seed);
         let pool = Arc::new(Pool::new(compute.class.threads));
-        let batches = Batches::new(data.mixture.clone(), run.model.block_size, run.batch.rows, run.seed)?;
+        let batches = Batches::new(
+            data.mixture.clone(),
+            run.model.block_size,
+            run.batch.rows,
+            run.seed,
+        )?;
         let adamw = AdamW::new(&params);
         Ok(Self {
             gpt,
@@ -125,7 +133,11 @@ impl Trainer {
         }
         let norm = grad_norm(&self.tape.params, &self.pool)[0];
         if !(loss.is_finite() && norm.is_finite()) {
-            let what = if loss.is_finite() { "gradient norm" } else { "loss" };
+            let what = if loss.is_finite() {
+                "gradient norm"
+            } else {
+                "loss"
+            };
             let value = if loss.is_finite() { norm } else { loss };
             return Ok(Err(Diverged {
                 what: format!("the {what} is {value}"),
@@ -134,7 +146,13 @@ impl Trainer {
         let lr = self.schedule.lr(self.step);
         self.step += 1;
         let params = (&mut self.tape.params, 0);
-        self.adamw.step(params, &self.run.optimizer, (self.step, lr), norm, &self.pool);
+        self.adamw.step(
+            params,
+            &self.run.optimizer,
+            (self.step, lr),
+            norm,
+            &self.pool,
+        );
         Ok(Ok(StepRecord {
             step: self.step,
             tokens: self.tokens(),
@@ -153,6 +171,21 @@ impl Trainer {
             n => n,
         };
         evaluate(&self.gpt, &mut self.tape, &self.data.windows, rows, at)
+    }
+
+    /// Evaluates the first `passes` batches of one corpus's windows, to time them; gives the number
+    /// of tokens in them.
+    pub fn evaluate_passes(&mut self, windows: &EvalWindows, passes: usize) -> Result<u64> {
+        let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
+        let mut tokens = 0;
+        for batch in windows.batches(rows).take(passes) {
+            self.tape.begin(Mode::Eval);
+            let inputs: Arc<[u32]> = batch.inputs.into();
+            self.gpt
+                .loss(&mut self.tape, (&inputs, &batch.targets), t, 1.0)?;
+            tokens += inputs.len() as u64;
+        }
+        Ok(tokens)
     }
 
     pub fn step(&self) -> u64 {
@@ -215,7 +248,8 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
     job.dir.begin(job.run, &job.compute.class, trainer.step)?;
     let mut metrics = job.dir.metrics(trainer.step)?;
     let started = Instant::now();
-    let (steps, eval_every, save_every) = (job.run.steps, job.run.eval.every, job.run.checkpoint.every);
+    let (steps, eval_every, save_every) =
+        (job.run.steps, job.run.eval.every, job.run.checkpoint.every);
     progress(Progress::Started {
         step: trainer.step,
         steps,
@@ -297,7 +331,10 @@ fn cost(trainer: &Trainer, seconds: f64) -> Cost {
 
 /// One digest over every evaluated corpus's windows.
 pub fn windows_digest(windows: &[(f64, Arc<EvalWindows>)]) -> String {
-    let all: Vec<String> = windows.iter().map(|(_, w)| w.digest().to_string()).collect();
+    let all: Vec<String> = windows
+        .iter()
+        .map(|(_, w)| w.digest().to_string())
+        .collect();
     crate::digest::sha256_json(&all)
 }
 

@@ -55,10 +55,18 @@ pub fn run(global: &Global, _: Args, output: Output) -> Result<()> {
         checks,
     };
     let failed = diagnosis.checks.iter().find(|check| !check.ok);
-    output.result("windtunnel.doctor.v1", &diagnosis, &text(&diagnosis, &compute));
+    output.result(
+        "windtunnel.doctor.v1",
+        &diagnosis,
+        &text(&diagnosis, &compute),
+    );
     match failed {
         None => Ok(()),
-        Some(check) => Err(Error::failed("doctor", format!("{}: {}", check.name, check.detail), remedy(check.name))),
+        Some(check) => Err(Error::failed(
+            "doctor",
+            format!("{}: {}", check.name, check.detail),
+            remedy(check.name),
+        )),
     }
 }
 
@@ -88,7 +96,11 @@ fn text(d: &Diagnosis, compute: &Compute) -> String {
         d.device,
         compute.class.threads,
         compute.class.dtype,
-        if d.cuda_compiled { "compiled in" } else { "not compiled in (--features cuda)" },
+        if d.cuda_compiled {
+            "compiled in"
+        } else {
+            "not compiled in (--features cuda)"
+        },
         d.home,
     );
     for check in &d.checks {
@@ -146,7 +158,9 @@ impl Small {
         self.tape.params.zero_grads();
         self.tape.begin(Mode::Train);
         let batch = (&self.tokens, &*self.targets);
-        let loss = self.gpt.loss(&mut self.tape, batch, self.t, self.targets.len() as f64)?[0];
+        let loss = self
+            .gpt
+            .loss(&mut self.tape, batch, self.t, self.targets.len() as f64)?[0];
         self.tape.backward()?;
         Ok(loss)
     }
@@ -166,7 +180,9 @@ fn fused_equals_composed(compute: &Compute) -> Result<Check> {
     let mut composed = Small::new(&config, 2, Backend::Composed(device), 1);
     let losses = (fused.loss()?, composed.loss()?);
     let norms = [&fused, &composed].map(|m| grad_norm(&m.tape.params, &Pool::new(1))[0]);
-    let error = ((losses.0 - losses.1) / losses.1).abs().max(((norms[0] - norms[1]) / norms[1]).abs());
+    let error = ((losses.0 - losses.1) / losses.1)
+        .abs()
+        .max(((norms[0] - norms[1]) / norms[1]).abs());
     Ok(Check {
         name: "fused ops agree with candle's",
         ok: error < 1e-4,
@@ -175,14 +191,25 @@ fn fused_equals_composed(compute: &Compute) -> Result<Check> {
 }
 
 fn a_step_lowers_the_loss(compute: &Compute) -> Result<Check> {
-    let mut model = Small::new(&GptConfig::default(), 4, compute.backend.clone(), compute.class.threads);
+    let mut model = Small::new(
+        &GptConfig::default(),
+        4,
+        compute.backend.clone(),
+        compute.class.threads,
+    );
     let mut adamw = AdamW::new(&model.tape.params);
     let first = model.loss()?;
     let pool = Pool::new(1);
     let config = OptimizerConfig::default();
     for step in 1..=5 {
         let norm = grad_norm(&model.tape.params, &pool)[0];
-        adamw.step((&mut model.tape.params, 0), &config, (step, 1e-3), norm, &pool);
+        adamw.step(
+            (&mut model.tape.params, 0),
+            &config,
+            (step, 1e-3),
+            norm,
+            &pool,
+        );
         model.loss()?;
     }
     let last = model.loss()?;

@@ -18,7 +18,10 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let session = Session::new(&global.home, global.compute(output)?);
     let mut restored = restore(&session, &dir)?;
     let record = restored.evaluate(&session)?;
-    let mut text = format!("step {}: {:.4} nats per token, {:.4} bits per byte\n", record.step, record.loss, record.bpb);
+    let mut text = format!(
+        "step {}: {:.4} nats per token, {:.4} bits per byte\n",
+        record.step, record.loss, record.bpb
+    );
     for (corpus, val) in &record.val {
         text += &format!(
             "  {corpus:<20} {:.4} nats  {:.4} bpb  ({} tokens, {} bytes)\n",

@@ -1,18 +1,10 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
-mod compare;
-mod data;
 mod doctor;
 mod eval;
-mod ls;
-mod new;
 mod output;
-mod plan;
 mod progress;
-mod report;
-mod run;
 mod sample;
-mod show;
 mod train;
 
 use crate::{
@@ -44,7 +36,13 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Where runs, studies and corpora are kept
-    #[arg(long, global = true, env = "WINDTUNNEL_HOME", default_value = ".windtunnel", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "WINDTUNNEL_HOME",
+        default_value = ".windtunnel",
+        value_name = "DIR"
+    )]
     home: PathBuf,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
@@ -59,30 +57,12 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a study: from a hypothesis to a verdict
-    Run(run::Args),
-    /// Say what a study would cost and what it could see, and run nothing
-    Plan(plan::Args),
     /// Train one recipe
     Train(train::Args),
     /// Evaluate a run's newest checkpoint on its fixed validation windows
     Eval(eval::Args),
     /// Write text with a run's newest checkpoint
     Sample(sample::Args),
-    /// List, fetch, add, make and describe corpora
-    #[command(subcommand)]
-    Data(data::Command),
-    /// Write a study's report again
-    Report(report::Args),
-    /// List studies and runs
-    Ls(ls::Args),
-    /// Show a study or a run
-    Show(show::Args),
-    /// Compare two runs
-    Compare(compare::Args),
-    /// Write a commented study or recipe to start from
-    #[command(subcommand)]
-    New(new::Command),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -106,20 +86,17 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli, output: Output) -> Result<()> {
     let global = &cli.global;
     match cli.command {
-        Command::Run(args) => run::run(global, args, output),
-        Command::Plan(args) => plan::run(global, args, output),
         Command::Train(args) => train::run(global, args, output),
         Command::Eval(args) => eval::run(global, args, output),
         Command::Sample(args) => sample::run(global, args, output),
-        Command::Data(command) => data::run(global, command, output),
-        Command::Report(args) => report::run(global, args, output),
-        Command::Ls(args) => ls::run(global, args, output),
-        Command::Show(args) => show::run(global, args, output),
-        Command::Compare(args) => compare::run(global, args, output),
-        Command::New(command) => new::run(command, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "windtunnel", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "windtunnel",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
     }

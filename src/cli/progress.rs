@@ -54,13 +54,19 @@ impl RunProgress {
             }
             Progress::Step(record) => {
                 let speed = record.tokens as f64 / record.step as f64 / record.ms;
-                let text = format!("loss {:.4}{}  {speed:.1}k tok/s", record.loss, self.last_eval);
+                let text = format!(
+                    "loss {:.4}{}  {speed:.1}k tok/s",
+                    record.loss, self.last_eval
+                );
                 if let Some(bar) = &self.bar {
                     bar.set_position(record.step);
                     bar.set_message(text);
                 } else if self.last_line.elapsed() >= QUIET {
                     self.last_line = Instant::now();
-                    eprintln!("{}: step {} of {}  {text}", self.label, record.step, self.steps);
+                    eprintln!(
+                        "{}: step {} of {}  {text}",
+                        self.label, record.step, self.steps
+                    );
                 }
             }
             Progress::Eval(record) => {
@@ -98,9 +104,11 @@ impl StudyProgress {
         let all = output.bars().then(|| {
             let bar = group.add(ProgressBar::new(trials as u64));
             bar.set_style(
-                ProgressStyle::with_template("{prefix:<24} {bar:24} {pos:>6}/{len} {elapsed:>4}  {msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("━╸ "),
+                ProgressStyle::with_template(
+                    "{prefix:<24} {bar:24} {pos:>6}/{len} {elapsed:>4}  {msg}",
+                )
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸ "),
             );
             bar.set_prefix("trials");
             bar.enable_steady_tick(Duration::from_secs(1));
@@ -120,7 +128,10 @@ impl StudyProgress {
 
     /// One more trial ended.
     pub fn trial_done(&self, label: &str, text: &str) {
-        let mut done = self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut done = self
+            .done
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         done.0 += 1;
         match &self.all {
             Some(bar) => bar.set_position(done.0 as u64),

@@ -47,6 +47,10 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     };
     let text = restored.sample(&args.prompt, &sampling)?;
     let value = json!({ "step": restored.step(), "prompt": args.prompt, "text": text });
-    output.result("windtunnel.sample.v1", &value, &format!("{}{text}", args.prompt));
+    output.result(
+        "windtunnel.sample.v1",
+        &value,
+        &format!("{}{text}", args.prompt),
+    );
     Ok(())
 }

@@ -37,7 +37,11 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     };
     let outcome = train(job, &mut |p| progress.update(p))?;
     progress.finish("done");
-    output.result("windtunnel.train.v1", &outcome, &describe(&outcome, &trial.dir.path().display().to_string()));
+    output.result(
+        "windtunnel.train.v1",
+        &outcome,
+        &describe(&outcome, &trial.dir.path().display().to_string()),
+    );
     Ok(())
 }
 

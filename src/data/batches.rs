@@ -51,7 +51,10 @@ impl Batches {
                         "a block of {block_size} tokens and its last target do not fit the training part of \"{}\", {tokens} tokens",
                         corpus.name()
                     ),
-                    format!("use a block_size of at most {}, or a larger corpus", tokens.saturating_sub(1)),
+                    format!(
+                        "use a block_size of at most {}, or a larger corpus",
+                        tokens.saturating_sub(1)
+                    ),
                 ));
             }
         }
@@ -82,8 +85,12 @@ impl Batches {
             let start = self.window_start(idx, drawn[idx]);
             drawn[idx] += 1;
             let window = &corpus.train()[start..=start + self.block_size];
-            batch.inputs.extend(window[..self.block_size].iter().map(|id| u32::from(*id)));
-            batch.targets.extend(window[1..].iter().map(|id| u32::from(*id)));
+            batch
+                .inputs
+                .extend(window[..self.block_size].iter().map(|id| u32::from(*id)));
+            batch
+                .targets
+                .extend(window[1..].iter().map(|id| u32::from(*id)));
             batch.corpus_of_row.push(idx);
         }
         batch
@@ -165,7 +172,11 @@ mod tests {
         for n in [1, 2, 3, 10, 64, 1000] {
             let mut seen: Vec<u64> = (0..n).map(|i| permuted(i, n, [1, 2])).collect();
             if n == 1000 {
-                let fixed = seen.iter().enumerate().filter(|(i, x)| *i as u64 == **x).count();
+                let fixed = seen
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, x)| *i as u64 == **x)
+                    .count();
                 let rising = seen.windows(2).filter(|w| w[0] < w[1]).count();
                 assert!(fixed < 10 && (400..600).contains(&rising));
             }

@@ -68,7 +68,9 @@ impl Corpus {
     /// does not fit the tokenizer, or what is kept of it is damaged.
     pub fn open(home: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Arc<Self>> {
         let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
-        let folder = home.join("corpora").join(format!("{}-{}", source.name, &address[..8]));
+        let folder = home
+            .join("corpora")
+            .join(format!("{}-{}", source.name, &address[..8]));
         if !folder.join("manifest.json").exists() {
             make(&folder, source, tokenizer)?;
         }
@@ -98,7 +100,12 @@ impl Corpus {
             let problem = "its digest is not the one in the manifest: the file was changed";
             return Err(Error::input(path.display().to_string(), problem, remedy));
         }
-        let documents = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        let documents = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| u64::from_le_bytes(*b))
+            .collect();
         Ok(Self {
             digest: sha256_json(&manifest),
             manifest,
@@ -140,7 +147,9 @@ impl Corpus {
         let first: u64 = counts[..part as usize].iter().sum();
         let range = first as usize..(first + counts[part as usize]) as usize;
         let start = self.range(part).start;
-        self.documents[range].iter().map(move |at| *at as usize - start)
+        self.documents[range]
+            .iter()
+            .map(move |at| *at as usize - start)
     }
 
     fn part(&self, part: Part) -> &[u16] {
@@ -196,7 +205,8 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
     };
     let temporary = temporary(folder);
     let write = || -> Result<()> {
-        fs::create_dir_all(&temporary).map_err(|e| Error::io(&temporary, "create the folder", &e))?;
+        fs::create_dir_all(&temporary)
+            .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
         files::replace(&temporary.join("tokens.bin"), &tokens)?;
         files::replace(&temporary.join("documents.bin"), &documents)?;
         files::write_json(&temporary.join("manifest.json"), &manifest)
@@ -221,7 +231,11 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
 /// A place beside `folder` that no other process or thread uses.
 fn temporary(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+    name.push(format!(
+        ".{}.{:?}.tmp",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     folder.with_file_name(name)
 }
 

@@ -37,8 +37,13 @@ pub fn recipes() -> Result<Vec<FetchRecipe>> {
     RECIPES
         .iter()
         .map(|text| {
-            toml::from_str(text)
-                .map_err(|e| Error::failed("data/", format!("a built-in recipe does not parse: {e}"), "report this as a bug"))
+            toml::from_str(text).map_err(|e| {
+                Error::failed(
+                    "data/",
+                    format!("a built-in recipe does not parse: {e}"),
+                    "report this as a bug",
+                )
+            })
         })
         .collect()
 }
@@ -52,7 +57,11 @@ impl FetchRecipe {
 
 /// The verified file, fetched on first use. `progress` hears of bytes done and in all. Errors when
 /// neither mirror nor network has it, or what came has another digest; then nothing is kept.
-pub fn fetch(recipe: &FetchRecipe, home: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf> {
+pub fn fetch(
+    recipe: &FetchRecipe,
+    home: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf> {
     let place = recipe.place(home);
     if place.exists() {
         verify(&place, recipe, "delete this file; it is fetched again")?;
@@ -70,7 +79,11 @@ pub fn fetch(recipe: &FetchRecipe, home: &Path, progress: &mut dyn FnMut(u64, u6
         }
         None => download(recipe, &part, progress)?,
     }
-    if let Err(error) = verify(&part, recipe, "try again; if it stays so, the source has changed") {
+    if let Err(error) = verify(
+        &part,
+        recipe,
+        "try again; if it stays so, the source has changed",
+    ) {
         let _ = fs::remove_file(&part);
         return Err(error);
     }
@@ -83,7 +96,10 @@ fn in_mirror(recipe: &FetchRecipe) -> Option<PathBuf> {
     let mirror = PathBuf::from(std::env::var_os(MIRROR)?);
     let mut folders = vec![mirror.clone()];
     if let Ok(entries) = fs::read_dir(&mirror) {
-        let mut below: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_dir()).collect();
+        let mut below: Vec<PathBuf> = entries
+            .filter_map(|e| Some(e.ok()?.path()))
+            .filter(|p| p.is_dir())
+            .collect();
         below.sort();
         folders.extend(below);
     }
@@ -102,7 +118,10 @@ fn verify(path: &Path, recipe: &FetchRecipe, remedy: &str) -> Result<()> {
     }
     Err(Error::input(
         path.display().to_string(),
-        format!("digest mismatch: SHA-256 is {digest}, {} should have {}", recipe.name, recipe.sha256),
+        format!(
+            "digest mismatch: SHA-256 is {digest}, {} should have {}",
+            recipe.name, recipe.sha256
+        ),
         remedy,
     ))
 }
@@ -113,7 +132,10 @@ fn download(recipe: &FetchRecipe, part: &Path, progress: &mut dyn FnMut(u64, u64
         Error::input(
             recipe.url.clone(),
             format!("cannot fetch {}: {problem}", recipe.name),
-            format!("check the network, or set {MIRROR} to a folder that holds {}", recipe.file),
+            format!(
+                "check the network, or set {MIRROR} to a folder that holds {}",
+                recipe.file
+            ),
         )
     };
     let have = fs::metadata(part).map_or(0, |m| m.len());
@@ -139,7 +161,8 @@ fn download(recipe: &FetchRecipe, part: &Path, progress: &mut dyn FnMut(u64, u64
         if n == 0 {
             return file.sync_all().map_err(|e| Error::io(part, "write", &e));
         }
-        file.write_all(&piece[..n]).map_err(|e| Error::io(part, "write", &e))?;
+        file.write_all(&piece[..n])
+            .map_err(|e| Error::io(part, "write", &e))?;
         done += n as u64;
         progress(done, recipe.bytes);
     }

@@ -32,7 +32,10 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
                 "weights must be 0 or more",
             ));
         }
-        if shares[..idx].iter().any(|other| other.corpus == share.corpus) {
+        if shares[..idx]
+            .iter()
+            .any(|other| other.corpus == share.corpus)
+        {
             return Err(Error::input(
                 place,
                 format!("\"{}\" is there twice", share.corpus),
@@ -42,7 +45,11 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
     }
     let total: f64 = shares.iter().map(|share| share.weight).sum();
     if total <= 0.0 {
-        return Err(Error::input(place, "every weight is 0", "make at least one weight positive"));
+        return Err(Error::input(
+            place,
+            "every weight is 0",
+            "make at least one weight positive",
+        ));
     }
     Ok(shares
         .iter()
@@ -120,7 +127,10 @@ mod tests {
             vec![share("a", 0.0), share("b", 0.0)],
             vec![share("a", 1.0), share("a", 1.0)],
         ] {
-            assert_eq!(normalised("data.mixture", &wrong).unwrap_err().exit_code(), 2);
+            assert_eq!(
+                normalised("data.mixture", &wrong).unwrap_err().exit_code(),
+                2
+            );
         }
     }
 
@@ -142,7 +152,9 @@ mod tests {
     #[test]
     fn arms_with_near_weights_share_most_rows() {
         let (a, b) = (RowPlan::new(&[0.5, 0.5], 1), RowPlan::new(&[0.65, 0.35], 1));
-        let same = (0..10_000).filter(|row| a.corpus(*row) == b.corpus(*row)).count();
+        let same = (0..10_000)
+            .filter(|row| a.corpus(*row) == b.corpus(*row))
+            .count();
         assert!((8_450..8_550).contains(&same), "{same}");
     }
 }

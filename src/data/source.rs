@@ -1,6 +1,6 @@
 //! Where text comes from: built-in grammars, fetched files, files that a user added.
 
-use super::{fetch, synth, tokenizer::Tokenizer, TokenizerKind};
+use super::{TokenizerKind, fetch, synth, tokenizer::Tokenizer};
 use crate::{
     digest::sha256,
     error::{Error, Result, nearest},
@@ -119,7 +119,10 @@ impl Library {
                 licence: "made by windtunnel, free to use".into(),
             });
         }
-        if let Some(recipe) = fetch::recipes()?.into_iter().find(|recipe| recipe.name == name) {
+        if let Some(recipe) = fetch::recipes()?
+            .into_iter()
+            .find(|recipe| recipe.name == name)
+        {
             let path = fetch::fetch(&recipe, &self.home, progress)?;
             let text = read_text(&path)?;
             return Ok(Source {
@@ -138,7 +141,10 @@ impl Library {
             if digest != added.sha256 {
                 return Err(Error::input(
                     added.path.display().to_string(),
-                    format!("digest mismatch: \"{name}\" was added with SHA-256 {}, the file now has {digest}", added.sha256),
+                    format!(
+                        "digest mismatch: \"{name}\" was added with SHA-256 {}, the file now has {digest}",
+                        added.sha256
+                    ),
                     "put the old file back, or add the new one under another name with `windtunnel data add`",
                 ));
             }
@@ -169,7 +175,11 @@ impl Library {
             Some(near) => format!("did you mean \"{near}\"? known: {list}"),
             None => format!("known: {list}; `windtunnel data add NAME FILE` adds one"),
         };
-        Ok(Error::input(format!("corpus \"{name}\""), "there is no such corpus", remedy))
+        Ok(Error::input(
+            format!("corpus \"{name}\""),
+            "there is no such corpus",
+            remedy,
+        ))
     }
 
     /// The tokenizer for a run over these texts.
@@ -189,7 +199,11 @@ impl Library {
             ));
         }
         if self.list()?.iter().any(|listed| listed.name == name) {
-            return Err(Error::input("NAME", format!("\"{name}\" is taken"), "choose another name"));
+            return Err(Error::input(
+                "NAME",
+                format!("\"{name}\" is taken"),
+                "choose another name",
+            ));
         }
         let path = fs::canonicalize(file).map_err(|e| Error::io(file, "read", &e))?;
         let text = read_text(&path)?;
@@ -214,7 +228,16 @@ impl Library {
             return Ok(Vec::new());
         };
         let mut names: Vec<String> = entries
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".toml")?.to_string()))
+            .filter_map(|entry| {
+                Some(
+                    entry
+                        .ok()?
+                        .file_name()
+                        .to_str()?
+                        .strip_suffix(".toml")?
+                        .to_string(),
+                )
+            })
             .collect();
         names.sort();
         Ok(names)
@@ -237,14 +260,25 @@ impl Library {
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
     if bytes.is_empty() {
-        return Err(Error::input(path.display().to_string(), "the file is empty", "use a file with text in it"));
+        return Err(Error::input(
+            path.display().to_string(),
+            "the file is empty",
+            "use a file with text in it",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         Error::input(
             format!("{}:{line}", path.display()),
-            format!("byte {at} is 0x{:02x}, which is not UTF-8", error.as_bytes()[at]),
+            format!(
+                "byte {at} is 0x{:02x}, which is not UTF-8",
+                error.as_bytes()[at]
+            ),
             "convert the file to UTF-8, for example with iconv",
         )
     })

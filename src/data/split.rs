@@ -64,7 +64,10 @@ pub fn split<'a>(text: &'a str, rule: &SplitRule) -> Result<[Vec<Document<'a>>; 
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::input(
             "the text",
-            format!("{} bytes are too few for a training, a test and a validation part", text.len()),
+            format!(
+                "{} bytes are too few for a training, a test and a validation part",
+                text.len()
+            ),
             "use a longer text",
         ));
     }
@@ -140,7 +143,9 @@ mod tests {
 
     #[test]
     fn copies_of_a_document_meet_in_one_part_of_a_hash_split() {
-        let text: String = (0..2000).map(|i| format!("story number {}\n\n", i % 500)).collect();
+        let text: String = (0..2000)
+            .map(|i| format!("story number {}\n\n", i % 500))
+            .collect();
         let rule = SplitRule::Hash {
             validation: 0.1,
             test: 0.1,

@@ -86,7 +86,9 @@ impl Tokenizer {
             }
             Self::Char { characters } => {
                 let known: Vec<char> = characters.chars().collect();
-                ids.iter().filter_map(|id| known.get(usize::from(*id))).collect()
+                ids.iter()
+                    .filter_map(|id| known.get(usize::from(*id)))
+                    .collect()
             }
         }
     }
@@ -127,6 +129,9 @@ mod tests {
         assert_eq!(tokenizer.encode("abc").unwrap(), [0, 1, 2]);
         let error = tokenizer.encode("abz").unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.problem.contains("'z'") && error.place.contains("byte 2"), "{error}");
+        assert!(
+            error.problem.contains("'z'") && error.place.contains("byte 2"),
+            "{error}"
+        );
     }
 }

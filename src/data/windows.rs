@@ -23,7 +23,12 @@ pub struct EvalWindows {
 impl EvalWindows {
     /// All windows of the validation part, or `limit` of them spread evenly over it when that is
     /// not 0. Errors when the part is shorter than a block.
-    pub fn new(corpus: Arc<Corpus>, block_size: usize, limit: usize, tokenizer: &Tokenizer) -> Result<Self> {
+    pub fn new(
+        corpus: Arc<Corpus>,
+        block_size: usize,
+        limit: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
         let part = corpus.validation();
         if part.len() < block_size + 1 {
             return Err(Error::input(
@@ -33,25 +38,35 @@ impl EvalWindows {
                     corpus.name(),
                     part.len()
                 ),
-                format!("use a block_size of at most {}, or a larger corpus", part.len().saturating_sub(1)),
+                format!(
+                    "use a block_size of at most {}, or a larger corpus",
+                    part.len().saturating_sub(1)
+                ),
             ));
         }
         let targets = part.len() - 1;
-        let mut windows: Vec<(usize, usize)> = (0..targets / block_size).map(|i| (i * block_size, 0)).collect();
+        let mut windows: Vec<(usize, usize)> = (0..targets / block_size)
+            .map(|i| (i * block_size, 0))
+            .collect();
         let rest = targets % block_size;
         if rest > 0 {
             // The last window ends with the part; what the one before counted is masked.
             windows.push((targets - block_size, block_size - rest));
         }
         if limit > 0 && limit < windows.len() {
-            windows = (0..limit).map(|i| windows[i * windows.len() / limit]).collect();
+            windows = (0..limit)
+                .map(|i| windows[i * windows.len() / limit])
+                .collect();
         }
         let sizes = tokenizer.bytes_per_id();
         let (mut tokens, mut bytes) = (0, 0);
         for (start, masked) in &windows {
             let counted = &part[start + 1 + masked..=start + block_size];
             tokens += counted.len() as u64;
-            bytes += counted.iter().map(|id| u64::from(sizes[usize::from(*id)])).sum::<u64>();
+            bytes += counted
+                .iter()
+                .map(|id| u64::from(sizes[usize::from(*id)]))
+                .sum::<u64>();
         }
         let digest = sha256_json(&(corpus.digest(), block_size, &windows));
         Ok(Self {
@@ -76,9 +91,13 @@ impl EvalWindows {
             };
             for (start, masked) in windows {
                 let window = &part[*start..=start + t];
-                batch.inputs.extend(window[..t].iter().map(|id| u32::from(*id)));
+                batch
+                    .inputs
+                    .extend(window[..t].iter().map(|id| u32::from(*id)));
                 let targets = window[1..].iter().enumerate();
-                batch.targets.extend(targets.map(|(i, id)| if i < *masked { IGNORE } else { u32::from(*id) }));
+                batch.targets.extend(
+                    targets.map(|(i, id)| if i < *masked { IGNORE } else { u32::from(*id) }),
+                );
             }
             batch
         })
