@@ -21,6 +21,8 @@ pub mod rng;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;
+pub mod stats;
+pub mod study;
 pub mod tape;
 pub mod toml_file;
 pub mod train;

@@ -97,6 +97,8 @@ pub struct Outcome {
     pub schema: String,
     /// The trial's content address.
     pub trial: String,
+    /// What it is but for its seed.
+    pub design: String,
     pub seed: u64,
     #[serde(flatten)]
     pub ending: Ending,
@@ -108,6 +110,14 @@ pub struct Outcome {
 
 impl Outcome {
     pub const SCHEMA: &str = "windtunnel.outcome.v1";
+
+    /// The last evaluation, or `None` when the run diverged.
+    pub fn eval(&self) -> Option<&EvalRecord> {
+        match &self.ending {
+            Ending::Finished { eval } => Some(eval),
+            Ending::Diverged { .. } => None,
+        }
+    }
 
     /// The final value of `metric` ("bpb" or "loss"), or `None` when the run diverged.
     pub fn metric(&self, metric: Metric) -> Option<f64> {

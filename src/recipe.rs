@@ -100,9 +100,8 @@ impl Recipe {
     /// Reads a recipe and applies `dotted.key=value` changes. Errors name file and line, or the
     /// change, with the nearest known key.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let source = Source::read(path)?;
-        let mut recipe: Self = source.parse()?;
-        let mut places = vec![source.place()];
+        let (mut recipe, place) = Self::read(path)?;
+        let mut places = vec![place];
         for text in overrides {
             let (key, value) = text.split_once('=').ok_or_else(|| {
                 Error::input(
@@ -117,6 +116,12 @@ impl Recipe {
         }
         recipe.check(&places)?;
         Ok(recipe)
+    }
+
+    /// A recipe as its file says, unchecked, and the place that errors name.
+    pub fn read(path: &Path) -> Result<(Self, Place)> {
+        let source = Source::read(path)?;
+        Ok((source.parse()?, source.place()))
     }
 
     /// The recipe with one key changed; `place` is what an error names.
@@ -308,6 +313,16 @@ impl Recipe {
         (self.batch.rows * self.model.block_size) as u64
     }
 
+    /// Tokens of the whole run, when the budget says so without a measurement.
+    pub fn planned_tokens(&self) -> Option<u64> {
+        let per_step = self.tokens_per_step();
+        match (self.budget.steps, self.budget.tokens) {
+            (Some(steps), _) => Some(steps * per_step),
+            (None, Some(tokens)) => Some(tokens / per_step * per_step),
+            (None, None) => None,
+        }
+    }
+
     /// What is evaluated: as written, or every corpus of the mixture that has a weight, equally.
     pub fn eval_corpora(&self) -> Vec<Share> {
         if !self.eval.corpora.is_empty() {
@@ -411,8 +426,9 @@ impl Run {
     pub fn identity(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("a run is plain data");
         if let Some(map) = value.as_object_mut() {
-            map.remove("checkpoint");
-            map.remove("log");
+            for key in ["seed", "checkpoint", "log"] {
+                map.remove(key);
+            }
         }
         value
     }

@@ -18,7 +18,28 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// A trial's content address: a digest of all that decides its result.
+/// What a trial is but for its seed: a digest of recipe, data, device class and the sources that
+/// decide numbers (the git revision does not). Trials of one design differ by chance alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Design(String);
+
+impl Design {
+    /// The design of `run` on the data with these digests and this device.
+    pub fn new(run: &Run, data_digests: &[String], device: &DeviceClass) -> Self {
+        Self(sha256_json(&serde_json::json!({
+            "run": run.identity(),
+            "data": data_digests,
+            "device": device,
+            "numerics": env!("WINDTUNNEL_NUMERICS"),
+        })))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A trial's content address: its design and its seed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrialId(String);
 
@@ -26,15 +47,8 @@ pub struct TrialId(String);
 const ID_DIGITS: usize = 16;
 
 impl TrialId {
-    /// The address of `run` (its seed included) on the data with these digests and this device.
-    /// The sources that decide numbers count; the git revision does not.
-    pub fn new(run: &Run, data_digests: &[String], device: &DeviceClass) -> Self {
-        let digest = sha256_json(&serde_json::json!({
-            "run": run.identity(),
-            "data": data_digests,
-            "device": device,
-            "numerics": env!("WINDTUNNEL_NUMERICS"),
-        }));
+    pub fn new(design: &Design, seed: u64) -> Self {
+        let digest = sha256_json(&(design, seed));
         Self(digest[..ID_DIGITS].to_string())
     }
 }

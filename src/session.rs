@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
+    data::{Batches, Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
     device::Compute,
     error::{Error, Result},
     eval::evaluate,
@@ -10,16 +10,16 @@ use crate::{
     model::Gpt,
     params::Params,
     pool::Pool,
-    recipe::{Facts, Recipe, Run},
+    recipe::{Budget, Facts, Recipe, Run},
     rng::Rng,
-    run_dir::{RunDir, TrialId},
+    run_dir::{Design, RunDir, TrialId},
     tape::{Mode, Tape},
-    train::{CheckpointExtra, RunData, Trainer},
+    train::{CheckpointExtra, Job, RunData, Trainer},
 };
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -38,6 +38,7 @@ pub struct Session {
 pub struct Trial {
     pub run: Run,
     pub data: RunData,
+    pub design: Design,
     pub id: TrialId,
     pub dir: RunDir,
 }
@@ -72,7 +73,7 @@ impl Session {
         };
         if recipe.budget.seconds.is_some() {
             let mut probe = recipe.clone();
-            probe.budget = crate::recipe::Budget {
+            probe.budget = Budget {
                 steps: Some(1),
                 ..Default::default()
             };
@@ -82,8 +83,32 @@ impl Session {
         }
         let run = recipe.resolve(facts)?;
         let data = self.open(&run, &tokenizer)?;
-        // Also checks that a block fits every corpus.
-        crate::data::Batches::new(
+        self.trial(run, data)
+    }
+
+    /// The same trial with another seed.
+    pub fn with_seed(&self, trial: &Trial, seed: u64) -> Result<Trial> {
+        let mut run = trial.run.clone();
+        run.seed = seed;
+        self.trial(run, trial.data.clone())
+    }
+
+    /// What [`train`](crate::train::train) needs for a trial.
+    pub fn job<'a>(&'a self, trial: &'a Trial, stop: &'a AtomicBool) -> Job<'a> {
+        Job {
+            run: &trial.run,
+            data: trial.data.clone(),
+            compute: &self.compute,
+            dir: &trial.dir,
+            design: &trial.design,
+            trial: &trial.id,
+            stop,
+        }
+    }
+
+    fn trial(&self, run: Run, data: RunData) -> Result<Trial> {
+        // Checks that a block fits every corpus.
+        Batches::new(
             data.mixture.clone(),
             run.model.block_size,
             run.batch.rows,
@@ -96,9 +121,16 @@ impl Session {
             .map(|(_, c)| c.digest().into())
             .collect();
         digests.extend(data.windows.iter().map(|(_, w)| w.digest().to_string()));
-        let id = TrialId::new(&run, &digests, &self.compute.class);
+        let design = Design::new(&run, &digests, &self.compute.class);
+        let id = TrialId::new(&design, run.seed);
         let dir = RunDir::of(&self.home, &id);
-        Ok(Trial { run, data, id, dir })
+        Ok(Trial {
+            run,
+            data,
+            design,
+            id,
+            dir,
+        })
     }
 
     fn text(&self, name: &str) -> Result<Arc<Source>> {

@@ -105,19 +105,23 @@ impl Source {
             + 1
     }
 
-    /// The line that sets a dotted key.
+    /// The line that sets a dotted key, or the table that leaves it out.
     pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.line_of_path(&key.split('.').collect::<Vec<_>>())
+    }
+
+    /// The same for a key given in parts, which may hold dots themselves.
+    pub fn line_of_path(&self, parts: &[&str]) -> Option<usize> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut table = table.get_ref();
         let mut line = None;
-        let mut parts = key.split('.').peekable();
-        while let Some(part) = parts.next() {
+        for (idx, part) in parts.iter().enumerate() {
             let Some((name, value)) = table
                 .iter()
-                .find(|(name, _)| name.get_ref().as_ref() == part)
+                .find(|(name, _)| name.get_ref().as_ref() == *part)
             else {
                 // A table that leaves the key out is still where one would write it.
-                return line.filter(|_| parts.peek().is_none());
+                return line.filter(|_| idx + 1 == parts.len());
             };
             line = Some(self.line_at(name.span().start));
             match value.get_ref() {
@@ -126,6 +130,14 @@ impl Source {
             }
         }
         line
+    }
+
+    /// "file:line" of a key given in parts, or the file alone.
+    pub fn place_of(&self, parts: &[&str]) -> String {
+        match self.line_of_path(parts) {
+            Some(line) => format!("{}:{line}", self.path.display()),
+            None => self.path.display().to_string(),
+        }
     }
 }
 

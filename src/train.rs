@@ -18,7 +18,7 @@ use crate::{
     pool::Pool,
     recipe::Run,
     rng,
-    run_dir::{RunDir, TrialId},
+    run_dir::{Design, RunDir, TrialId},
     schedule::Schedule,
     tape::{Mode, PassPosition, Tape},
 };
@@ -229,6 +229,7 @@ pub struct Job<'a> {
     pub data: RunData,
     pub compute: &'a Compute,
     pub dir: &'a RunDir,
+    pub design: &'a Design,
     pub trial: &'a TrialId,
     /// Set from outside to stop: the run saves and ends with [`Kind::Interrupted`].
     pub stop: &'a AtomicBool,
@@ -310,6 +311,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
     let outcome = Outcome {
         schema: Outcome::SCHEMA.into(),
         trial: job.trial.to_string(),
+        design: job.design.as_str().into(),
         seed: job.run.seed,
         ending: ending.expect("the loop ends with an ending"),
         cost: cost(&trainer, spent_before + started.elapsed().as_secs_f64()),

@@ -7,7 +7,7 @@ use crate::{
     metrics::{Ending, Outcome},
     recipe::Recipe,
     session::Session,
-    train::{Job, train},
+    train::train,
 };
 use std::path::PathBuf;
 
@@ -27,14 +27,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let trial = session.resolve(&recipe)?;
     let _lock = Home::lock(&global.home)?;
     let mut progress = RunProgress::new(&trial.id.to_string(), output, None);
-    let job = Job {
-        run: &trial.run,
-        data: trial.data.clone(),
-        compute: &session.compute,
-        dir: &trial.dir,
-        trial: &trial.id,
-        stop: stop_on_interrupt(),
-    };
+    let job = session.job(&trial, stop_on_interrupt());
     let outcome = train(job, &mut |p| progress.update(p))?;
     progress.finish("done");
     output.result(

@@ -1,0 +1,12 @@
+//! Studies: from a hypothesis to a verdict.
+//!
+//! [`proposal`] reads and checks a study file; [`plan`] resolves it to trials and says what it
+//! costs and what it can see; [`contract`] freezes it; [`runner`] trains; [`verdict`] judges;
+//! [`ledger`] keeps the index of it all.
+
+pub mod contract;
+pub mod ledger;
+pub mod plan;
+pub mod proposal;
+pub mod runner;
+pub mod verdict;

@@ -1,0 +1,424 @@
+//! The plan: a study resolved to trials, with what they cost and the smallest effect that they can
+//! see. A study that is over its limits, or blind, is refused before anything is frozen.
+
+use super::{
+    contract::{ArmTerms, Contract, StudyDir, Terms},
+    ledger::Ledger,
+    proposal::Study,
+};
+use crate::{
+    checkpoint,
+    digest::sha256_json,
+    error::{Error, Kind, Result},
+    metrics::{Cost, Metric},
+    recipe::Budget,
+    session::{Session, Timing, Trial},
+    stats::{paired::paired, power, simultaneous_confidence},
+    train::windows_digest,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// A study made ready: the contract to freeze, its trials opened, and the forecast.
+pub struct Planned {
+    pub contract: Contract,
+    /// By arm, then seed, as in the contract.
+    pub trials: Vec<Vec<Trial>>,
+}
+
+/// What `plan` says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Forecast {
+    pub study: String,
+    pub claim: String,
+    pub metric: Metric,
+    pub seeds: usize,
+    pub arms: Vec<ArmForecast>,
+    /// Distinct trials in all; arms may share some.
+    pub trials: usize,
+    /// Trials that have their outcome already.
+    pub finished: usize,
+    /// Still to train.
+    pub tokens: u64,
+    /// Still to spend.
+    pub flops: f64,
+    /// Still to wait, with `jobs` trials side by side.
+    pub minutes: f64,
+    pub jobs: usize,
+    pub threads: usize,
+    /// Peak of all jobs together.
+    pub memory_bytes: u64,
+    pub sight: Sight,
+}
+
+/// One arm of a forecast.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmForecast {
+    pub name: String,
+    pub factor: Option<String>,
+    pub changes: BTreeMap<String, (String, String)>,
+    pub parameters: u64,
+    pub tokens_per_trial: u64,
+    pub flops_per_trial: f64,
+    pub seconds_per_trial: f64,
+}
+
+/// What a design can see.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sight {
+    /// Of each interval.
+    pub confidence: f64,
+    /// Seen with chance 0.8, in standard deviations of the paired differences.
+    pub smallest_sd: f64,
+    /// Standard deviation of the paired differences, when finished trials tell.
+    pub sigma: Option<Sigma>,
+    /// Seen with chance 0.8, in the metric's unit.
+    pub smallest: Option<f64>,
+    pub margin: f64,
+}
+
+/// A standard deviation and where it is from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sigma {
+    pub value: f64,
+    /// Trials, or pairs, that it rests on.
+    pub n: usize,
+    pub from: &'static str,
+}
+
+/// The chance with which an effect of the smallest size is seen.
+pub const POWER: f64 = 0.8;
+/// Fewer values say too little of their spread.
+const FEWEST: usize = 3;
+
+/// Resolves a study to trials on a session's device. Opens corpora, trains nothing (but a few steps
+/// when the budget is in seconds, which become tokens for every arm alike).
+pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
+    let written = sha256_json(&(&study.proposal, &study.control().recipe));
+    let mut study = study.clone();
+    if study.arms.iter().any(|arm| arm.recipe.budget.seconds.is_some()) {
+        let tokens = match frozen_tokens(&session.home, &written)? {
+            Some(tokens) => tokens,
+            None => session.resolve(&study.control().recipe)?.run.tokens(),
+        };
+        for arm in &mut study.arms {
+            arm.recipe.budget = Budget {
+                tokens: Some(tokens),
+                ..Default::default()
+            };
+        }
+    }
+    let seeds = study.seeds();
+    let mut trials: Vec<Vec<Trial>> = Vec::new();
+    let mut arms: Vec<ArmTerms> = Vec::new();
+    for arm in &study.arms {
+        let first = session.resolve(&arm.recipe).map_err(|e| in_study(&study, &arm.name, e))?;
+        let of_seeds = seeds
+            .iter()
+            .map(|seed| session.with_seed(&first, *seed))
+            .collect::<Result<Vec<_>>>()?;
+        let tokens = first.run.tokens();
+        arms.push(ArmTerms {
+            name: arm.name.clone(),
+            factor: arm.factor.clone(),
+            changes: arm.changes.clone(),
+            tokens,
+            flops: tokens as f64 * first.run.model.flops_per_token(first.run.vocab_size),
+            trials: of_seeds.iter().map(|trial| trial.id.clone()).collect(),
+            run: first.run,
+        });
+        trials.push(of_seeds);
+    }
+    let windows: Vec<String> = trials
+        .iter()
+        .map(|of_arm| windows_digest(&of_arm[0].data.windows))
+        .collect();
+    comparable(&study, &arms, &windows)?;
+    let contract = Contract::new(Terms {
+        name: study.proposal.name.clone(),
+        proposer: study.proposal.proposer.clone(),
+        written,
+        hypothesis: study.proposal.hypothesis.clone(),
+        decision: study.proposal.decision.clone(),
+        limits: study.proposal.limits.clone(),
+        device: session.compute.class.clone(),
+        numerics: env!("WINDTUNNEL_NUMERICS").into(),
+        windows: windows[0].clone(),
+        seeds,
+        arms,
+    });
+    Ok(Planned { contract, trials })
+}
+
+/// Tokens of a study with this text that was frozen before: seconds are converted once.
+fn frozen_tokens(home: &Path, written: &str) -> Result<Option<u64>> {
+    for id in StudyDir::all(home) {
+        let contract = StudyDir::find(home, &id)?.contract()?;
+        if contract.terms.written == written {
+            return Ok(contract.terms.arms.first().map(|arm| arm.tokens));
+        }
+    }
+    Ok(None)
+}
+
+/// An error about an arm's recipe, with the arm that it is about.
+fn in_study(study: &Study, arm: &str, error: Error) -> Error {
+    Error {
+        place: format!("{}: {}", study.place_of_arm(arm), error.place),
+        ..error
+    }
+}
+
+fn comparable(study: &Study, arms: &[ArmTerms], windows: &[String]) -> Result<()> {
+    let cost = |arm: &ArmTerms| Cost {
+        tokens: arm.tokens,
+        flops: arm.flops,
+        ..Default::default()
+    };
+    for (arm, digest) in arms.iter().zip(windows).skip(1) {
+        let matched = study.proposal.decision.matched;
+        let differs = match matched.differs(&cost(&arms[0]), &cost(arm)) {
+            Some(what) => Some(format!("would train on {what}")),
+            None if *digest != windows[0] => Some("would read other validation windows".into()),
+            None => None,
+        };
+        if let Some(what) = differs {
+            return Err(Error::input(
+                study.place_of_arm(&arm.name),
+                format!("arms.{} {what}", arm.name),
+                "make the arms spend and read alike; a whole number of steps of every arm must make the budget",
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Planned {
+    /// The forecast, from a few steps timed here, `jobs` at a time as `run` would.
+    pub fn forecast(&self, session: &Session, ledger: &Ledger, jobs: usize) -> Result<Forecast> {
+        let terms = &self.contract.terms;
+        let mut forecast = Forecast {
+            study: self.contract.id.clone(),
+            claim: terms.hypothesis.claim.clone(),
+            metric: terms.decision.metric,
+            seeds: terms.seeds.len(),
+            arms: Vec::new(),
+            trials: self.distinct().len(),
+            finished: 0,
+            tokens: 0,
+            flops: 0.0,
+            minutes: 0.0,
+            jobs,
+            threads: session.compute.class.threads,
+            memory_bytes: 0,
+            sight: self.sight(ledger)?,
+        };
+        let mut timings: BTreeMap<String, Timing> = BTreeMap::new();
+        let mut seconds_of: BTreeMap<String, f64> = BTreeMap::new();
+        for (arm, trials) in terms.arms.iter().zip(&self.trials) {
+            // Shapes decide the speed; a learning rate does not.
+            let run = &arm.run;
+            let shape = sha256_json(&(&run.model, &run.batch, run.vocab_size, run.steps, &run.eval));
+            let timing = match timings.get(&shape) {
+                Some(timing) => *timing,
+                None => time_side_by_side(session, &trials[0], jobs)?,
+            };
+            timings.insert(shape, timing);
+            forecast.memory_bytes = forecast.memory_bytes.max(timing.memory_bytes * jobs as u64);
+            let seconds = timing.run_seconds(run);
+            for trial in trials {
+                seconds_of.insert(trial.id.to_string(), seconds);
+            }
+            forecast.arms.push(ArmForecast {
+                name: arm.name.clone(),
+                factor: arm.factor.clone(),
+                changes: arm.changes.clone(),
+                parameters: run.model.n_params(run.vocab_size) as u64,
+                tokens_per_trial: arm.tokens,
+                flops_per_trial: arm.flops,
+                seconds_per_trial: seconds,
+            });
+        }
+        let mut seconds = 0.0;
+        for trial in self.distinct() {
+            let left = share_left(trial)?;
+            forecast.finished += usize::from(left == 0.0);
+            let tokens = trial.run.tokens() as f64 * left;
+            forecast.tokens += tokens as u64;
+            forecast.flops += tokens * trial.run.model.flops_per_token(trial.run.vocab_size);
+            seconds += left * seconds_of[&trial.id.to_string()];
+        }
+        forecast.minutes = seconds / jobs as f64 / 60.0;
+        Ok(forecast)
+    }
+
+    /// Every trial once, pairs together: seed by seed, the control first.
+    pub fn distinct(&self) -> Vec<&Trial> {
+        let mut trials: Vec<&Trial> = Vec::new();
+        for seed_idx in 0..self.contract.terms.seeds.len() {
+            for of_arm in &self.trials {
+                let trial = &of_arm[seed_idx];
+                if trials.iter().all(|known| known.id != trial.id) {
+                    trials.push(trial);
+                }
+            }
+        }
+        trials
+    }
+
+    fn sight(&self, ledger: &Ledger) -> Result<Sight> {
+        let terms = &self.contract.terms;
+        let d = &terms.decision;
+        let confidence = simultaneous_confidence(d.alpha, terms.arms.len() - 1);
+        let smallest_sd = power::smallest_effect(d.seeds, 1.0 - confidence, POWER);
+        let sigma = self.sigma(ledger)?;
+        Ok(Sight {
+            confidence,
+            smallest_sd,
+            smallest: sigma.as_ref().map(|sigma| sigma.value * smallest_sd),
+            sigma,
+            margin: d.margin,
+        })
+    }
+
+    /// The spread of paired differences: of this study's own pairs where there are enough, else
+    /// that of seeds of one design, as if arms were independent. For planning only.
+    fn sigma(&self, ledger: &Ledger) -> Result<Option<Sigma>> {
+        let metric = self.contract.terms.decision.metric;
+        let values: Vec<BTreeMap<u64, f64>> = self
+            .trials
+            .iter()
+            .map(|of_arm| ledger.values(of_arm[0].design.as_str(), metric))
+            .collect::<Result<_>>()?;
+        let differences = |arm: &BTreeMap<u64, f64>| -> Vec<f64> {
+            let shared = arm.iter().filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
+            shared.collect()
+        };
+        let widest = |samples: Vec<Vec<f64>>| -> Option<(f64, usize)> {
+            samples
+                .iter()
+                .filter(|sample| sample.len() >= FEWEST)
+                .filter_map(|sample| Some((paired(sample, 0.95)?.sd, sample.len())))
+                .filter(|(sd, _)| *sd > 0.0)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        if let Some((value, n)) = widest(values[1..].iter().map(differences).collect()) {
+            let from = "pairs of these arms";
+            return Ok(Some(Sigma { value, n, from }));
+        }
+        let alone = values.iter().map(|of_arm| of_arm.values().copied().collect());
+        Ok(widest(alone.collect()).map(|(sd, n)| Sigma {
+            value: sd * std::f64::consts::SQRT_2,
+            n,
+            from: "seeds of one arm",
+        }))
+    }
+}
+
+/// The fraction of a trial that is still to be trained, by its newest checkpoint.
+fn share_left(trial: &Trial) -> Result<f64> {
+    if trial.dir.outcome()?.is_some() {
+        return Ok(0.0);
+    }
+    let done = checkpoint::steps(&trial.dir.checkpoints()).pop().unwrap_or(0);
+    Ok(1.0 - done as f64 / trial.run.steps as f64)
+}
+
+/// Times a trial's steps while others like it run beside it: cores share caches and memory.
+fn time_side_by_side(session: &Session, trial: &Trial, jobs: usize) -> Result<Timing> {
+    let timings: Vec<Result<Timing>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs)
+            .map(|_| scope.spawn(|| session.time_steps(&trial.run, trial.data.clone())))
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut slowest: Option<Timing> = None;
+    for timing in timings {
+        let timing = timing?;
+        if slowest.is_none_or(|s| timing.seconds_per_step > s.seconds_per_step) {
+            slowest = Some(timing);
+        }
+    }
+    slowest.ok_or_else(|| Error::input("--jobs", "no job was timed", "use at least 1"))
+}
+
+impl Forecast {
+    /// Errors (refused, status 3) when a limit is exceeded or the design is blind: it could not see
+    /// an effect as large as its own margin.
+    pub fn check(&self, contract: &Contract, available_bytes: u64) -> Result<()> {
+        let limits = &contract.terms.limits;
+        let refuse = |what: String, remedy: String| {
+            Err(Error::new(Kind::Refused, self.study.clone(), what, remedy))
+        };
+        if let Some(limit) = limits.device_minutes
+            && self.minutes > limit
+        {
+            return refuse(
+                format!(
+                    "would take {:.1} device minutes, limits.device_minutes is {limit}",
+                    self.minutes
+                ),
+                "use fewer steps or seeds, or raise the limit".into(),
+            );
+        }
+        if let Some(limit) = limits.tokens
+            && self.tokens > limit
+        {
+            return refuse(
+                format!("would train on {} tokens, limits.tokens is {limit}", self.tokens),
+                "use fewer steps or seeds, or raise the limit".into(),
+            );
+        }
+        if let Some(limit) = limits.flops
+            && self.flops > limit
+        {
+            return refuse(
+                format!("would spend {:.3e} FLOPs, limits.flops is {limit:.3e}", self.flops),
+                "use fewer steps or seeds, or raise the limit".into(),
+            );
+        }
+        if self.memory_bytes > available_bytes {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            return refuse(
+                format!(
+                    "would hold {:.1} GiB with {} jobs, {:.1} GiB are free",
+                    gib(self.memory_bytes),
+                    self.jobs,
+                    gib(available_bytes)
+                ),
+                "use fewer --jobs, or a smaller batch.rows_per_pass".into(),
+            );
+        }
+        self.check_sight()
+    }
+
+    fn check_sight(&self) -> Result<()> {
+        let sight = &self.sight;
+        let (Some(smallest), Some(sigma)) = (sight.smallest, &sight.sigma) else {
+            return Ok(());
+        };
+        if smallest <= sight.margin {
+            return Ok(());
+        }
+        let level = 1.0 - sight.confidence;
+        let wanted = power::pairs_needed(sight.margin / sigma.value, level, POWER, 1000);
+        let seeds = match wanted {
+            Some(n) => format!("use {n} seeds, or "),
+            None => String::new(),
+        };
+        Err(Error::new(
+            Kind::Refused,
+            self.study.clone(),
+            format!(
+                "blind: {} seeds see an effect of {smallest:.4} {} with chance 0.8, the margin is {}",
+                self.seeds,
+                self.metric.unit(),
+                sight.margin
+            ),
+            format!("{seeds}raise decision.margin to {smallest:.4} or more"),
+        ))
+    }
+}

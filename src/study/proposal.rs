@@ -1,0 +1,569 @@
+//! Studies as written: a hypothesis, a decision rule, limits, and arms that are patches of one
+//! recipe. Data, never code.
+//!
+//! Whatever a study can get wrong before anything is trained is found here, with file and line.
+
+use crate::{
+    data::Share,
+    error::{Error, Result},
+    metrics::Metric,
+    recipe::{Recipe, positive},
+    toml_file::{Place, Source, parse_value, set_path, typed},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// A study file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    pub name: String,
+    /// A recipe, seen from the study's folder.
+    pub base: String,
+    /// Changes to the recipe that every arm shares.
+    #[serde(default)]
+    pub set: toml::Table,
+    #[serde(default = "human")]
+    pub proposer: String,
+    pub hypothesis: Hypothesis,
+    pub decision: Decision,
+    #[serde(default)]
+    pub limits: Limits,
+    pub arms: BTreeMap<String, ArmProposal>,
+}
+
+fn human() -> String {
+    "human".into()
+}
+
+/// What is claimed, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hypothesis {
+    pub claim: String,
+    #[serde(default)]
+    pub rationale: String,
+    #[serde(default)]
+    pub references: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+}
+
+/// What the proposer expects to see, written down before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    pub direction: Direction,
+    /// Size of the effect in the metric's unit, 0 or more.
+    pub effect: f64,
+    /// Probability that the proposer gives it, 0 to 1.
+    pub confidence: f64,
+}
+
+/// The verdict that a prediction names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Better,
+    Worse,
+    Equivalent,
+}
+
+/// The `[decision]` table: fixed before the first trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Empty means every corpus that an arm trains on, weighted equally.
+    #[serde(default)]
+    pub eval: Vec<Share>,
+    #[serde(default)]
+    pub metric: Metric,
+    /// The smallest effect worth acting on, in the metric's unit.
+    pub margin: f64,
+    #[serde(default = "five_percent")]
+    pub alpha: f64,
+    #[serde(default)]
+    pub rule: RuleKind,
+    /// Paired seeds: the recipe's seed and the next ones.
+    pub seeds: usize,
+    /// What arms have in common.
+    #[serde(default, rename = "match")]
+    pub matched: Matched,
+}
+
+fn five_percent() -> f64 {
+    0.05
+}
+
+/// When a study may stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// All seeds, then one look.
+    #[default]
+    Fixed,
+}
+
+/// What arms spend alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matched {
+    #[default]
+    Tokens,
+    Flops,
+}
+
+/// The `[limits]` table: `plan` and `run` refuse a study that exceeds one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_minutes: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops: Option<f64>,
+}
+
+/// An `[arms.NAME]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmProposal {
+    /// Whether this is the arm that the others are compared with.
+    #[serde(default)]
+    pub control: bool,
+    /// The one path, or group of paths, in which the arm differs from the control; "stack" for
+    /// several on purpose, "none" for an arm that is the control again (A/A).
+    #[serde(default)]
+    pub factor: Option<String>,
+    #[serde(default)]
+    pub set: toml::Table,
+}
+
+/// A study that was read and checked.
+#[derive(Debug, Clone)]
+pub struct Study {
+    pub source: Source,
+    pub proposal: Proposal,
+    /// The control first, then as written.
+    pub arms: Vec<Arm>,
+}
+
+/// An arm with its whole recipe.
+#[derive(Debug, Clone)]
+pub struct Arm {
+    pub name: String,
+    /// `None` for the control.
+    pub factor: Option<String>,
+    /// Against the control: what changed, as TOML (before, after), by path.
+    pub changes: BTreeMap<String, (String, String)>,
+    pub recipe: Recipe,
+}
+
+/// A factor's name for several changes on purpose.
+pub const STACK: &str = "stack";
+/// A factor's name for no change at all.
+pub const NONE: &str = "none";
+/// More arms and seeds than anyone can afford; a number beyond is a slip.
+const MOST_SEEDS: usize = 1000;
+
+impl Study {
+    /// Reads a study and applies `dotted.key=value` changes: `decision.…` and `limits.…` to the
+    /// study, other keys to every arm's recipe. Errors name file, line, value and remedy.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let source = Source::read(path)?;
+        let mut proposal: Proposal = source.parse()?;
+        let mut shared = Vec::new();
+        for (key, value) in &proposal.set {
+            let place = Place::text(source.place_of(&["set", key]), key);
+            shared.push((key.clone(), value.clone(), place));
+        }
+        for text in overrides {
+            let name = format!("override \"{text}\"");
+            let Some((key, value)) = text.split_once('=') else {
+                let remedy = "write dotted.key=value, such as decision.seeds=4";
+                return Err(Error::input(name, "has no \"=\"", remedy));
+            };
+            let place = Place::text(name, key);
+            if key.starts_with("decision.") || key.starts_with("limits.") {
+                let mut table = toml::Table::try_from(&proposal).expect("a study is plain data");
+                set_path(&mut table, key, parse_value(value), &place)?;
+                proposal = typed(table, key, &place)?;
+            } else {
+                proposal.set.insert(key.trim().into(), parse_value(value));
+                shared.push((key.trim().into(), parse_value(value), place));
+            }
+        }
+        check_words(&source, &proposal)?;
+        check_decision(&source, &proposal)?;
+        let arms = arms(&source, &proposal, shared)?;
+        Ok(Self {
+            source,
+            proposal,
+            arms,
+        })
+    }
+
+    pub fn control(&self) -> &Arm {
+        &self.arms[0]
+    }
+
+    /// Where errors about an arm point.
+    pub fn place_of_arm(&self, arm: &str) -> String {
+        self.source.place_of(&["arms", arm])
+    }
+
+    /// The seeds that all arms share.
+    pub fn seeds(&self) -> Vec<u64> {
+        let first = self.control().recipe.seed;
+        (0..self.proposal.decision.seeds as u64)
+            .map(|i| first.wrapping_add(i))
+            .collect()
+    }
+}
+
+/// Names that become folders and lines of reports.
+fn check_words(source: &Source, proposal: &Proposal) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut names = vec![(source.place_of(&["name"]), proposal.name.as_str())];
+    for arm in proposal.arms.keys() {
+        names.push((source.place_of(&["arms", arm]), arm.as_str()));
+    }
+    for (place, name) in names {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            return Err(Error::input(
+                place,
+                format!("{name:?} can't be a name"),
+                "use letters, digits, - and _, at most 64",
+            ));
+        }
+    }
+    if proposal.hypothesis.claim.trim().is_empty() {
+        return Err(Error::input(
+            source.place_of(&["hypothesis", "claim"]),
+            "the claim is empty",
+            "say in a sentence what you expect to see; it is frozen before the first trial",
+        ));
+    }
+    Ok(())
+}
+
+fn check_decision(source: &Source, proposal: &Proposal) -> Result<()> {
+    let d = &proposal.decision;
+    let limits = &proposal.limits;
+    let positive_number = |x: f64| x > 0.0 && x.is_finite();
+    let prediction = proposal.hypothesis.prediction.as_ref();
+    let rows: [(&[&str], f64, bool, &str); 7] = [
+        (
+            &["decision", "margin"],
+            d.margin,
+            positive_number(d.margin),
+            "use the smallest effect worth acting on, a number above 0",
+        ),
+        (
+            &["decision", "alpha"],
+            d.alpha,
+            d.alpha > 0.0 && d.alpha <= 0.5,
+            "use a number above 0 and at most 0.5; 0.05 is usual",
+        ),
+        (
+            &["decision", "seeds"],
+            d.seeds as f64,
+            (2..=MOST_SEEDS).contains(&d.seeds),
+            "use 2 to 1000 paired seeds; one pair has no interval, and 8 is a good start",
+        ),
+        (
+            &["limits", "device_minutes"],
+            limits.device_minutes.unwrap_or(1.0),
+            limits.device_minutes.is_none_or(positive_number),
+            "use a number above 0",
+        ),
+        (
+            &["limits", "flops"],
+            limits.flops.unwrap_or(1.0),
+            limits.flops.is_none_or(positive_number),
+            "use a number above 0",
+        ),
+        (
+            &["hypothesis", "prediction", "effect"],
+            prediction.map_or(0.0, |p| p.effect),
+            prediction.is_none_or(|p| p.effect >= 0.0 && p.effect.is_finite()),
+            "use its size, 0 or more; the direction says its sign",
+        ),
+        (
+            &["hypothesis", "prediction", "confidence"],
+            prediction.map_or(0.0, |p| p.confidence),
+            prediction.is_none_or(|p| (0.0..=1.0).contains(&p.confidence)),
+            "use a probability, 0 to 1",
+        ),
+    ];
+    for (path, value, ok, remedy) in rows {
+        if !ok {
+            return Err(Error::input(
+                source.place_of(path),
+                format!("{} is {value}: out of range", path.join(".")),
+                remedy,
+            ));
+        }
+    }
+    if !d.eval.is_empty() {
+        positive(&source.place_of(&["decision", "eval"]), &d.eval)?;
+    }
+    Ok(())
+}
+
+type Change = (String, toml::Value, Place);
+
+fn arms(source: &Source, proposal: &Proposal, shared: Vec<Change>) -> Result<Vec<Arm>> {
+    let controls: Vec<&String> = proposal
+        .arms
+        .iter()
+        .filter(|(_, arm)| arm.control)
+        .map(|(name, _)| name)
+        .collect();
+    let [control] = controls[..] else {
+        return Err(Error::input(
+            source.place_of(&["arms"]),
+            format!("{} arms say control = true", controls.len()),
+            "mark exactly one arm as the control",
+        ));
+    };
+    if proposal.arms.len() < 2 {
+        return Err(Error::input(
+            source.place_of(&["arms", control]),
+            "there is nothing to compare the control with",
+            "add an arm: [arms.NAME] with a factor and a set",
+        ));
+    }
+    let folder = source.path.parent().unwrap_or(Path::new("."));
+    let base_path = folder.join(&proposal.base);
+    let (base, base_place) = Recipe::read(&base_path).map_err(|e| match base_path.is_file() {
+        true => e,
+        false => Error {
+            place: source.place_of(&["base"]),
+            ..e
+        },
+    })?;
+    let mut places = vec![base_place];
+    let mut recipe = base;
+    for (key, value, place) in shared {
+        frozen_keys(&key, &place)?;
+        recipe = recipe.patched(&key, value, &place)?;
+        places.push(place);
+    }
+    let mut order: Vec<&String> = proposal.arms.keys().collect();
+    order.sort_by_key(|name| (*name != control, source.line_of_path(&["arms", name])));
+    let mut arms: Vec<Arm> = Vec::new();
+    for name in order {
+        let arm = arm(source, (name, &proposal.arms[name]), (&recipe, &places))?;
+        arms.push(arm);
+    }
+    let control_recipe = arms[0].recipe.clone();
+    for arm in &mut arms[1..] {
+        arm.changes = changes(&control_recipe, &arm.recipe);
+        one_factor(source, arm)?;
+        comparable(source, (&control_recipe, proposal.decision.matched), arm)?;
+    }
+    share_what_is_measured(proposal, &mut arms);
+    Ok(arms)
+}
+
+/// One arm: the shared recipe with its own changes, checked.
+fn arm(
+    source: &Source,
+    (name, written): (&str, &ArmProposal),
+    (shared, places): (&Recipe, &[Place]),
+) -> Result<Arm> {
+    let mut recipe = shared.clone();
+    let mut places = places.to_vec();
+    for (key, value) in &written.set {
+        let place = Place::text(source.place_of(&["arms", name, "set", key]), key);
+        if key == "seed" || key.starts_with("eval.") {
+            return Err(Error::input(
+                source.place_of(&["arms", name, "set", key]),
+                format!("arms.{name} sets {key}, which all arms share"),
+                "leave it out: seeds are paired, and [decision] freezes what is evaluated",
+            ));
+        }
+        frozen_keys(key, &place)?;
+        recipe = recipe.patched(key, value.clone(), &place)?;
+        places.push(place);
+    }
+    recipe.check(&places)?;
+    let factor = match (written.control, &written.factor) {
+        (true, None) => None,
+        (true, Some(_)) => {
+            return Err(Error::input(
+                source.place_of(&["arms", name, "factor"]),
+                format!("arms.{name} is the control and has a factor"),
+                "leave the factor out; the other arms name what they change",
+            ));
+        }
+        (false, Some(factor)) => Some(factor.clone()),
+        (false, None) => {
+            return Err(Error::input(
+                source.place_of(&["arms", name]),
+                format!("arms.{name} has no factor"),
+                "name the one path that it changes, such as factor = \"optimizer.lr\"",
+            ));
+        }
+    };
+    Ok(Arm {
+        name: name.into(),
+        factor,
+        changes: BTreeMap::new(),
+        recipe,
+    })
+}
+
+/// `[decision]` says what is evaluated; a recipe key that would is refused.
+fn frozen_keys(key: &str, place: &Place) -> Result<()> {
+    if key == "eval.corpora" || key == "data.vocabulary" {
+        return Err(Error::input(
+            place.find(key).unwrap_or_default(),
+            format!("{key} can't be set in a study"),
+            "write decision.eval = [{ corpus = \"…\" }]; the vocabulary is that of all arms",
+        ));
+    }
+    Ok(())
+}
+
+/// Same evaluation and same vocabulary for every arm, whatever each trains on.
+fn share_what_is_measured(proposal: &Proposal, arms: &mut [Arm]) {
+    let mut trained = BTreeSet::new();
+    for arm in arms.iter() {
+        let mixture = arm.recipe.data.mixture.iter();
+        trained.extend(mixture.filter(|s| s.weight > 0.0).map(|s| s.corpus.clone()));
+    }
+    let eval = match proposal.decision.eval.is_empty() {
+        false => proposal.decision.eval.clone(),
+        true => trained
+            .iter()
+            .map(|corpus| Share {
+                corpus: corpus.clone(),
+                weight: 1.0,
+            })
+            .collect(),
+    };
+    let mut vocabulary: BTreeSet<String> = arms.iter().flat_map(|a| a.recipe.vocabulary()).collect();
+    vocabulary.extend(eval.iter().map(|share| share.corpus.clone()));
+    for arm in arms {
+        arm.recipe.eval.corpora = eval.clone();
+        arm.recipe.data.vocabulary = vocabulary.iter().cloned().collect();
+    }
+}
+
+/// What differs between two recipes, as TOML (before, after), by path.
+pub fn changes(control: &Recipe, arm: &Recipe) -> BTreeMap<String, (String, String)> {
+    let flat = |recipe: &Recipe| {
+        let table = toml::Table::try_from(recipe).expect("a recipe is plain data");
+        let mut leaves = BTreeMap::new();
+        flatten("", &table, &mut leaves);
+        leaves
+    };
+    let (before, after) = (flat(control), flat(arm));
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let text = |leaves: &BTreeMap<String, String>, path: &String| {
+        leaves.get(path).cloned().unwrap_or_else(|| "unset".into())
+    };
+    paths
+        .into_iter()
+        .map(|path| (path.clone(), (text(&before, path), text(&after, path))))
+        .filter(|(_, (before, after))| before != after)
+        .collect()
+}
+
+fn flatten(prefix: &str, table: &toml::Table, leaves: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let path = match prefix {
+            "" => key.clone(),
+            _ => format!("{prefix}.{key}"),
+        };
+        match value {
+            toml::Value::Table(inner) => flatten(&path, inner, leaves),
+            _ => {
+                leaves.insert(path, value.to_string());
+            }
+        }
+    }
+}
+
+/// An arm differs from the control where it says, and nowhere else.
+fn one_factor(source: &Source, arm: &Arm) -> Result<()> {
+    let factor = arm.factor.as_deref().unwrap_or_default();
+    let place = source.place_of(&["arms", &arm.name, "factor"]);
+    let inside = |path: &str| {
+        path == factor
+            || path
+                .strip_prefix(factor)
+                .is_some_and(|rest| rest.starts_with('.'))
+    };
+    let outside: Vec<&String> = arm.changes.keys().filter(|p| !inside(p)).collect();
+    let list = |paths: &[&String]| {
+        let words: Vec<&str> = paths.iter().map(|p| p.as_str()).collect();
+        words.join(", ")
+    };
+    match factor {
+        STACK => Ok(()),
+        NONE if arm.changes.is_empty() => Ok(()),
+        _ if arm.changes.is_empty() => Err(Error::input(
+            place,
+            format!("arms.{} does not differ from the control", arm.name),
+            "change the factor's value, or say factor = \"none\" for an A/A study",
+        )),
+        _ if outside.is_empty() => Ok(()),
+        NONE => Err(Error::input(
+            place,
+            format!(
+                "arms.{} says factor = \"none\" and changes {}",
+                arm.name,
+                list(&outside)
+            ),
+            "leave the changes out, or name the factor",
+        )),
+        _ => Err(Error::input(
+            place,
+            format!(
+                "arms.{} differs from the control in {} besides its factor {factor:?}",
+                arm.name,
+                list(&outside)
+            ),
+            "change one thing an arm, or say factor = \"stack\" when several belong together",
+        )),
+    }
+}
+
+/// Arms are asked the same questions after spending the same, as far as the files alone say.
+fn comparable(source: &Source, (control, matched): (&Recipe, Matched), arm: &Arm) -> Result<()> {
+    for key in ["model.block_size", "data.tokenizer"] {
+        if let Some((before, after)) = arm.changes.get(key) {
+            return Err(Error::input(
+                source.place_of(&["arms", &arm.name, "set", key]),
+                format!("arms.{} sets {key} to {after}, the control has {before}", arm.name),
+                "arms must read the same validation windows; make it a study of its own",
+            ));
+        }
+    }
+    let (c, a) = (control.planned_tokens(), arm.recipe.planned_tokens());
+    if matched == Matched::Tokens && c.is_some() && a.is_some() && c != a {
+        return Err(Error::input(
+            source.place_of(&["arms", &arm.name, "set"]),
+            format!(
+                "arms.{} trains on {} tokens, the control on {}: their budgets differ",
+                arm.name,
+                a.unwrap_or_default(),
+                c.unwrap_or_default()
+            ),
+            "give budget.tokens once for all arms, or compare at equal compute with decision.match = \"flops\"",
+        ));
+    }
+    Ok(())
+}
+
+/// The text of a commented study to start from.
+pub fn template(name: &str) -> String {
+    include_str!("../../configs/studies/template.txt").replace("NAME", name)
+}
