@@ -17,6 +17,7 @@ pub mod params;
 pub mod pool;
 pub mod real;
 pub mod recipe;
+pub mod report;
 pub mod rng;
 pub mod run_dir;
 pub mod schedule;

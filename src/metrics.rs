@@ -43,6 +43,15 @@ pub struct EvalRecord {
     pub val: BTreeMap<String, CorpusEval>,
 }
 
+impl EvalRecord {
+    pub fn metric(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Bpb => self.bpb,
+            Metric::Loss => self.loss,
+        }
+    }
+}
+
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -119,15 +128,9 @@ impl Outcome {
         }
     }
 
-    /// The final value of `metric` ("bpb" or "loss"), or `None` when the run diverged.
+    /// The final value of `metric`, or `None` when the run diverged.
     pub fn metric(&self, metric: Metric) -> Option<f64> {
-        match &self.ending {
-            Ending::Finished { eval } => Some(match metric {
-                Metric::Bpb => eval.bpb,
-                Metric::Loss => eval.loss,
-            }),
-            Ending::Diverged { .. } => None,
-        }
+        self.eval().map(|eval| eval.metric(metric))
     }
 }
 

@@ -1,10 +1,19 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
+mod compare;
+mod data;
 mod doctor;
 mod eval;
+mod ls;
+mod new;
 mod output;
+mod plan;
 mod progress;
+mod report;
+mod run;
 mod sample;
+mod show;
+mod study;
 mod train;
 
 use crate::{
@@ -57,12 +66,30 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a study to its verdict
+    Run(run::Args),
+    /// Say what a study would cost and what it could see
+    Plan(study::StudyArgs),
     /// Train one recipe
     Train(train::Args),
     /// Evaluate a run's newest checkpoint on its fixed validation windows
     Eval(eval::Args),
     /// Write text with a run's newest checkpoint
     Sample(sample::Args),
+    /// List studies and runs
+    Ls(ls::Args),
+    /// Show a study or a run
+    Show(show::Args),
+    /// Two runs side by side
+    Compare(compare::Args),
+    /// Write a study's report again
+    Report(report::Args),
+    /// Corpora: list, fetch, add, synth, stat
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Write a commented study or recipe to start from
+    #[command(subcommand)]
+    New(new::Command),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -86,9 +113,17 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli, output: Output) -> Result<()> {
     let global = &cli.global;
     match cli.command {
+        Command::Run(args) => run::run(global, &args, output),
+        Command::Plan(args) => plan::run(global, &args, output),
         Command::Train(args) => train::run(global, args, output),
         Command::Eval(args) => eval::run(global, args, output),
         Command::Sample(args) => sample::run(global, args, output),
+        Command::Ls(args) => ls::run(global, &args, output),
+        Command::Show(args) => show::run(global, &args, output),
+        Command::Compare(args) => compare::run(global, &args, output),
+        Command::Report(args) => report::run(global, &args, output),
+        Command::Data(command) => data::run(global, &command, output),
+        Command::New(command) => new::run(command, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -106,14 +141,6 @@ impl Global {
     /// The device for one trial on its own, with every core.
     fn compute(&self, output: Output) -> Result<Compute> {
         self.compute_with(self.threads.map_or_else(cores, usize::from), output)
-    }
-
-    fn compute_with(&self, threads: usize, output: Output) -> Result<Compute> {
-        let compute = Compute::open(self.device, threads)?;
-        if let Some(note) = &compute.note {
-            output.note(note);
-        }
-        Ok(compute)
     }
 }
 

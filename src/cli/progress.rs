@@ -1,10 +1,11 @@
 //! Progress of runs: bars on a terminal, a line now and then elsewhere.
 
 use super::output::Output;
-use crate::train::Progress;
+use crate::{run_dir::TrialId, study::contract::Contract, train::Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{
-    sync::Mutex,
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -75,11 +76,10 @@ impl RunProgress {
         }
     }
 
-    /// Removes the bar, or says that the run is done.
-    pub fn finish(self, text: &str) {
-        match self.bar {
-            Some(bar) => bar.finish_and_clear(),
-            None => eprintln!("{}: {text}", self.label),
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
         }
     }
 }
@@ -95,20 +95,33 @@ pub struct StudyProgress {
     group: MultiProgress,
     all: Option<ProgressBar>,
     output: Output,
-    done: Mutex<(usize, usize)>,
+    /// "arm, seed" by trial; the first arm that uses it.
+    labels: BTreeMap<TrialId, String>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    ended: usize,
+    running: BTreeMap<TrialId, RunProgress>,
 }
 
 impl StudyProgress {
-    pub fn new(trials: usize, output: Output) -> Self {
+    pub fn new(contract: &Contract, trials: usize, output: Output) -> Self {
+        let mut labels = BTreeMap::new();
+        for arm in &contract.terms.arms {
+            for (seed, trial) in contract.terms.seeds.iter().zip(&arm.trials) {
+                let label = || format!("{}, seed {seed}", arm.name);
+                labels.entry(trial.clone()).or_insert_with(label);
+            }
+        }
         let group = MultiProgress::new();
         let all = output.bars().then(|| {
             let bar = group.add(ProgressBar::new(trials as u64));
             bar.set_style(
-                ProgressStyle::with_template(
-                    "{prefix:<24} {bar:24} {pos:>6}/{len} {elapsed:>4}  {msg}",
-                )
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("━╸ "),
+                ProgressStyle::with_template("{prefix:<24} {bar:24} {pos:>6}/{len} {elapsed:>4}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .progress_chars("━╸ "),
             );
             bar.set_prefix("trials");
             bar.enable_steady_tick(Duration::from_secs(1));
@@ -118,30 +131,48 @@ impl StudyProgress {
             group,
             all,
             output,
-            done: Mutex::new((0, trials)),
+            labels,
+            state: Mutex::default(),
         }
     }
 
-    pub fn trial(&self, label: &str) -> RunProgress {
-        RunProgress::new(label, self.output, Some(&self.group))
+    pub fn update(&self, trial: &TrialId, progress: Progress) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = state
+            .running
+            .entry(trial.clone())
+            .or_insert_with(|| RunProgress::new(self.label(trial), self.output, Some(&self.group)));
+        run.update(progress);
     }
 
-    /// One more trial ended.
-    pub fn trial_done(&self, label: &str, text: &str) {
-        let mut done = self
-            .done
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.0 += 1;
-        match &self.all {
-            Some(bar) => bar.set_position(done.0 as u64),
-            None => eprintln!("[{}/{}] {label}: {text}", done.0, done.1),
+    /// A trial ended, now or in an earlier process.
+    pub fn ended(&self, trial: &TrialId, text: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ended += 1;
+        let now = state.running.remove(trial);
+        match (&self.all, now) {
+            (Some(all), now) => {
+                all.set_position(state.ended as u64);
+                if let Some(run) = now {
+                    run.finish();
+                }
+            }
+            (None, Some(_)) => {
+                let n = self.labels.len();
+                eprintln!("[{}/{n}] {}: {text}", state.ended, self.label(trial));
+            }
+            (None, None) => {}
         }
+    }
+
+    fn label(&self, trial: &TrialId) -> &str {
+        self.labels.get(trial).map_or("", String::as_str)
     }
 
     pub fn finish(&self) {
         if let Some(bar) = &self.all {
             bar.finish_and_clear();
         }
+        let _ = self.group.clear();
     }
 }

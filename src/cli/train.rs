@@ -29,7 +29,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let mut progress = RunProgress::new(&trial.id.to_string(), output, None);
     let job = session.job(&trial, stop_on_interrupt());
     let outcome = train(job, &mut |p| progress.update(p))?;
-    progress.finish("done");
+    progress.finish();
     output.result(
         "windtunnel.train.v1",
         &outcome,

@@ -29,7 +29,11 @@ pub fn paired(differences: &[f64], confidence: f64) -> Option<Paired> {
     let sum_of_squares: f64 = differences.iter().map(|d| (d - mean).powi(2)).sum();
     let sd = (sum_of_squares / (n - 1) as f64).sqrt();
     let equal = differences.iter().all(|d| *d == differences[0]);
-    let (mean, sd) = if equal { (differences[0], 0.0) } else { (mean, sd) };
+    let (mean, sd) = if equal {
+        (differences[0], 0.0)
+    } else {
+        (mean, sd)
+    };
     let half = t_quantile(n - 1, 0.5 + confidence / 2.0) * sd / (n as f64).sqrt();
     Some(Paired {
         n,
@@ -56,7 +60,8 @@ pub fn t_quantile(degrees_of_freedom: usize, probability: f64) -> f64 {
 }
 
 fn student(degrees_of_freedom: usize) -> StudentsT {
-    StudentsT::new(0.0, 1.0, degrees_of_freedom.max(1) as f64).expect("one degree of freedom or more")
+    StudentsT::new(0.0, 1.0, degrees_of_freedom.max(1) as f64)
+        .expect("one degree of freedom or more")
 }
 
 #[cfg(test)]
@@ -66,7 +71,14 @@ mod tests {
     #[test]
     fn quantiles_are_those_of_the_printed_table() {
         // Two-sided 95%: any table of Student's t.
-        for (df, t) in [(1, 12.706), (2, 4.303), (5, 2.571), (7, 2.365), (15, 2.131), (100, 1.984)] {
+        for (df, t) in [
+            (1, 12.706),
+            (2, 4.303),
+            (5, 2.571),
+            (7, 2.365),
+            (15, 2.131),
+            (100, 1.984),
+        ] {
             assert!((t_quantile(df, 0.975) - t).abs() < 5e-4, "{df}");
         }
     }
@@ -80,14 +92,19 @@ mod tests {
         let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
         let result = paired(&differences, 0.95).unwrap();
         assert!((result.mean + 1.58).abs() < 1e-9);
-        assert!((result.low + 2.459_885_8).abs() < 1e-6 && (result.high + 0.700_114_2).abs() < 1e-6);
+        assert!(
+            (result.low + 2.459_885_8).abs() < 1e-6 && (result.high + 0.700_114_2).abs() < 1e-6
+        );
         assert!((result.p - 0.002_833).abs() < 1e-6);
     }
 
     #[test]
     fn equal_differences_make_a_point_not_a_division_by_zero() {
         let zero = paired(&[0.0; 5], 0.95).unwrap();
-        assert_eq!((zero.mean, zero.low, zero.high, zero.p), (0.0, 0.0, 0.0, 1.0));
+        assert_eq!(
+            (zero.mean, zero.low, zero.high, zero.p),
+            (0.0, 0.0, 0.0, 1.0)
+        );
         let same = paired(&[0.1; 5], 0.95).unwrap();
         assert_eq!((same.mean, same.low, same.high), (0.1, 0.1, 0.1));
         assert!(paired(&[0.1], 0.95).is_none());

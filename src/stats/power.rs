@@ -76,7 +76,15 @@ mod tests {
     #[test]
     fn smallest_effects_agree_with_simulated_ones() {
         // Simulated elsewhere, 80% power at 5%, in standard deviations of the differences.
-        for (n, effect) in [(3, 3.27), (4, 2.12), (5, 1.68), (6, 1.43), (8, 1.16), (10, 1.00), (16, 0.75)] {
+        for (n, effect) in [
+            (3, 3.27),
+            (4, 2.12),
+            (5, 1.68),
+            (6, 1.43),
+            (8, 1.16),
+            (10, 1.00),
+            (16, 0.75),
+        ] {
             let ours = smallest_effect(n, 0.05, 0.8);
             assert!((ours - effect).abs() < 0.02, "n = {n}: {ours}");
         }
@@ -95,14 +103,21 @@ mod tests {
                 .count();
             let (share, exact) = (rejected as f64 / f64::from(studies), power(n, effect, 0.05));
             let three_errors = 3.0 * (exact * (1.0 - exact) / f64::from(studies)).sqrt();
-            assert!((share - exact).abs() < three_errors, "n = {n}: {share} {exact}");
+            assert!(
+                (share - exact).abs() < three_errors,
+                "n = {n}: {share} {exact}"
+            );
         }
     }
 
     #[test]
     fn the_level_is_the_power_at_no_effect_and_pairs_needed_inverts_power() {
         for n in [2, 3, 8, 40] {
-            assert!((power(n, 0.0, 0.05) - 0.05).abs() < 1e-3, "{n}: {}", power(n, 0.0, 0.05));
+            assert!(
+                (power(n, 0.0, 0.05) - 0.05).abs() < 1e-3,
+                "{n}: {}",
+                power(n, 0.0, 0.05)
+            );
         }
         let n = pairs_needed(1.0, 0.05, 0.8, 100).unwrap();
         assert_eq!(n, 10);

@@ -148,7 +148,8 @@ impl StudyDir {
     /// with.
     pub fn contract(&self) -> Result<Contract> {
         let path = self.contract_path();
-        let remedy = "move this study's folder away and run the study again; finished trials are kept";
+        let remedy =
+            "move this study's folder away and run the study again; finished trials are kept";
         let contract: Contract = files::read_json(&path, remedy)?;
         let digest = sha256_json(&contract.terms);
         if digest != contract.digest {

@@ -283,7 +283,11 @@ fn insert_study(connection: &mut Connection, contract: &Contract) -> rusqlite::R
     let transaction = connection.transaction()?;
     transaction.execute(
         "INSERT OR IGNORE INTO studies (id, digest, claim) VALUES (?1, ?2, ?3)",
-        params![contract.id, contract.digest, contract.terms.hypothesis.claim],
+        params![
+            contract.id,
+            contract.digest,
+            contract.terms.hypothesis.claim
+        ],
     )?;
     for arm in &contract.terms.arms {
         for (seed, trial) in contract.terms.seeds.iter().zip(&arm.trials) {

@@ -96,7 +96,11 @@ const FEWEST: usize = 3;
 pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
     let written = sha256_json(&(&study.proposal, &study.control().recipe));
     let mut study = study.clone();
-    if study.arms.iter().any(|arm| arm.recipe.budget.seconds.is_some()) {
+    if study
+        .arms
+        .iter()
+        .any(|arm| arm.recipe.budget.seconds.is_some())
+    {
         let tokens = match frozen_tokens(&session.home, &written)? {
             Some(tokens) => tokens,
             None => session.resolve(&study.control().recipe)?.run.tokens(),
@@ -112,7 +116,9 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
     let mut trials: Vec<Vec<Trial>> = Vec::new();
     let mut arms: Vec<ArmTerms> = Vec::new();
     for arm in &study.arms {
-        let first = session.resolve(&arm.recipe).map_err(|e| in_study(&study, &arm.name, e))?;
+        let first = session
+            .resolve(&arm.recipe)
+            .map_err(|e| in_study(&study, &arm.name, e))?;
         let of_seeds = seeds
             .iter()
             .map(|seed| session.with_seed(&first, *seed))
@@ -218,7 +224,8 @@ impl Planned {
         for (arm, trials) in terms.arms.iter().zip(&self.trials) {
             // Shapes decide the speed; a learning rate does not.
             let run = &arm.run;
-            let shape = sha256_json(&(&run.model, &run.batch, run.vocab_size, run.steps, &run.eval));
+            let shape =
+                sha256_json(&(&run.model, &run.batch, run.vocab_size, run.steps, &run.eval));
             let timing = match timings.get(&shape) {
                 Some(timing) => *timing,
                 None => time_side_by_side(session, &trials[0], jobs)?,
@@ -291,7 +298,9 @@ impl Planned {
             .map(|of_arm| ledger.values(of_arm[0].design.as_str(), metric))
             .collect::<Result<_>>()?;
         let differences = |arm: &BTreeMap<u64, f64>| -> Vec<f64> {
-            let shared = arm.iter().filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
+            let shared = arm
+                .iter()
+                .filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
             shared.collect()
         };
         let widest = |samples: Vec<Vec<f64>>| -> Option<(f64, usize)> {
@@ -306,7 +315,9 @@ impl Planned {
             let from = "pairs of these arms";
             return Ok(Some(Sigma { value, n, from }));
         }
-        let alone = values.iter().map(|of_arm| of_arm.values().copied().collect());
+        let alone = values
+            .iter()
+            .map(|of_arm| of_arm.values().copied().collect());
         Ok(widest(alone.collect()).map(|(sd, n)| Sigma {
             value: sd * std::f64::consts::SQRT_2,
             n,
@@ -320,7 +331,9 @@ fn share_left(trial: &Trial) -> Result<f64> {
     if trial.dir.outcome()?.is_some() {
         return Ok(0.0);
     }
-    let done = checkpoint::steps(&trial.dir.checkpoints()).pop().unwrap_or(0);
+    let done = checkpoint::steps(&trial.dir.checkpoints())
+        .pop()
+        .unwrap_or(0);
     Ok(1.0 - done as f64 / trial.run.steps as f64)
 }
 
@@ -332,7 +345,11 @@ fn time_side_by_side(session: &Session, trial: &Trial, jobs: usize) -> Result<Ti
             .collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     });
     let mut slowest: Option<Timing> = None;
@@ -368,7 +385,10 @@ impl Forecast {
             && self.tokens > limit
         {
             return refuse(
-                format!("would train on {} tokens, limits.tokens is {limit}", self.tokens),
+                format!(
+                    "would train on {} tokens, limits.tokens is {limit}",
+                    self.tokens
+                ),
                 "use fewer steps or seeds, or raise the limit".into(),
             );
         }
@@ -376,7 +396,10 @@ impl Forecast {
             && self.flops > limit
         {
             return refuse(
-                format!("would spend {:.3e} FLOPs, limits.flops is {limit:.3e}", self.flops),
+                format!(
+                    "would spend {:.3e} FLOPs, limits.flops is {limit:.3e}",
+                    self.flops
+                ),
                 "use fewer steps or seeds, or raise the limit".into(),
             );
         }

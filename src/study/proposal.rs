@@ -448,7 +448,8 @@ fn share_what_is_measured(proposal: &Proposal, arms: &mut [Arm]) {
             })
             .collect(),
     };
-    let mut vocabulary: BTreeSet<String> = arms.iter().flat_map(|a| a.recipe.vocabulary()).collect();
+    let mut vocabulary: BTreeSet<String> =
+        arms.iter().flat_map(|a| a.recipe.vocabulary()).collect();
     vocabulary.extend(eval.iter().map(|share| share.corpus.clone()));
     for arm in arms {
         arm.recipe.eval.corpora = eval.clone();
@@ -542,7 +543,10 @@ fn comparable(source: &Source, (control, matched): (&Recipe, Matched), arm: &Arm
         if let Some((before, after)) = arm.changes.get(key) {
             return Err(Error::input(
                 source.place_of(&["arms", &arm.name, "set", key]),
-                format!("arms.{} sets {key} to {after}, the control has {before}", arm.name),
+                format!(
+                    "arms.{} sets {key} to {after}, the control has {before}",
+                    arm.name
+                ),
                 "arms must read the same validation windows; make it a study of its own",
             ));
         }

@@ -100,7 +100,9 @@ fn side_by_side(
             scope.spawn(work);
         }
     });
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     failures.sort_by_key(|error| error.kind == Kind::Interrupted);
     match failures.into_iter().next() {
         None => Ok(()),

@@ -112,13 +112,21 @@ const MOST_PAIRS: usize = 1000;
 /// Judges every arm against the control. Arms have one outcome for each seed of the control.
 pub fn judge(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Verdict {
     let confidence = simultaneous_confidence(rule.alpha, arms.len());
-    let finished: Vec<f64> = control.outcomes.iter().filter_map(|o| o.metric(rule.metric)).collect();
+    let finished: Vec<f64> = control
+        .outcomes
+        .iter()
+        .filter_map(|o| o.metric(rule.metric))
+        .collect();
     Verdict {
         schema: "windtunnel.verdict.v1".into(),
         rule: *rule,
         control: control.name.clone(),
-        control_mean: (!finished.is_empty()).then(|| finished.iter().sum::<f64>() / finished.len() as f64),
-        arms: arms.iter().map(|arm| judge_arm(rule, control, arm, confidence)).collect(),
+        control_mean: (!finished.is_empty())
+            .then(|| finished.iter().sum::<f64>() / finished.len() as f64),
+        arms: arms
+            .iter()
+            .map(|arm| judge_arm(rule, control, arm, confidence))
+            .collect(),
     }
 }
 
@@ -133,7 +141,8 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, confidence: 
             arm: a.metric(rule.metric),
         })
         .collect();
-    let count = |of: fn(&Pair) -> Option<f64>| pairs.iter().filter(|pair| of(pair).is_none()).count();
+    let count =
+        |of: fn(&Pair) -> Option<f64>| pairs.iter().filter(|pair| of(pair).is_none()).count();
     let diverged = (count(|pair| pair.control), count(|pair| pair.arm));
     let mut verdict = ArmVerdict {
         arm: arm.name.clone(),
@@ -165,7 +174,8 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, confidence: 
             verdict.call = call(&effect, rule.margin);
             if verdict.call == Call::Inconclusive && effect.sd > 0.0 {
                 let size = effect.mean.abs() / effect.sd;
-                verdict.pairs_needed = pairs_needed(size, alpha, 0.8, MOST_PAIRS).filter(|n| *n > effect.n);
+                verdict.pairs_needed =
+                    pairs_needed(size, alpha, 0.8, MOST_PAIRS).filter(|n| *n > effect.n);
             }
         }
     }
@@ -187,8 +197,14 @@ fn call(effect: &Paired, margin: f64) -> Call {
 /// (pairs that the arm wins, pairs that it loses), divergence ranked last; ties count for neither.
 fn ranks(pairs: &[Pair]) -> (usize, usize) {
     let rank = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
-    let wins = pairs.iter().filter(|p| rank(p.arm) < rank(p.control)).count();
-    let losses = pairs.iter().filter(|p| rank(p.arm) > rank(p.control)).count();
+    let wins = pairs
+        .iter()
+        .filter(|p| rank(p.arm) < rank(p.control))
+        .count();
+    let losses = pairs
+        .iter()
+        .filter(|p| rank(p.arm) > rank(p.control))
+        .count();
     (wins, losses)
 }
 
@@ -244,8 +260,12 @@ fn by_corpus(control: &ArmOutcomes, arm: &ArmOutcomes) -> BTreeMap<String, f64> 
             }
         }
     }
-    let whole = sums.into_iter().filter(|(_, (_, n))| *n == control.outcomes.len());
-    whole.map(|(corpus, (sum, n))| (corpus, sum / n as f64)).collect()
+    let whole = sums
+        .into_iter()
+        .filter(|(_, (_, n))| *n == control.outcomes.len());
+    whole
+        .map(|(corpus, (sum, n))| (corpus, sum / n as f64))
+        .collect()
 }
 
 impl ArmVerdict {
@@ -267,7 +287,10 @@ impl ArmVerdict {
             );
         }
         let Some(e) = &self.effect else {
-            return format!("{}: inconclusive: {n} pairs are too few for an interval", self.arm);
+            return format!(
+                "{}: inconclusive: {n} pairs are too few for an interval",
+                self.arm
+            );
         };
         let digits = digits(rule.margin);
         let mut text = format!(
@@ -282,11 +305,18 @@ impl ArmVerdict {
         );
         let clear = e.mean.abs() >= rule.margin;
         match (self.call, self.pairs_needed) {
-            (Call::Better | Call::Worse, _) if !clear => text += "; smaller than the margin worth acting on",
-            (Call::Inconclusive, Some(more)) => {
-                text += &format!("; about {} more pairs would see an effect of this size", more - n);
+            (Call::Better | Call::Worse, _) if !clear => {
+                text += "; smaller than the margin worth acting on"
             }
-            (Call::Inconclusive, None) => text += "; no affordable number of seeds would see an effect of this size",
+            (Call::Inconclusive, Some(more)) => {
+                text += &format!(
+                    "; about {} more pairs would see an effect of this size",
+                    more - n
+                );
+            }
+            (Call::Inconclusive, None) => {
+                text += "; no affordable number of seeds would see an effect of this size"
+            }
             _ => {}
         }
         text
@@ -320,7 +350,10 @@ pub enum Expectation {
 impl Verdict {
     /// "ARM: CALL" for each arm.
     pub fn summary(&self) -> String {
-        let calls = self.arms.iter().map(|arm| format!("{}: {}", arm.arm, arm.call.name()));
+        let calls = self
+            .arms
+            .iter()
+            .map(|arm| format!("{}: {}", arm.arm, arm.call.name()));
         calls.collect::<Vec<_>>().join(", ")
     }
 

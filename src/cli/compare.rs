@@ -1,0 +1,139 @@
+//! `windtunnel compare RUN RUN`: two runs side by side, for looking; a study is for judging.
+
+use super::{Global, output::Output};
+use crate::{
+    error::{Error, Result},
+    home::Home,
+    metrics::{EvalRecord, Record},
+    recipe::Run,
+    run_dir::RunDir,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run: its id or the start of it, or its folder
+    first: String,
+    /// Another run
+    second: String,
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    runs: [String; 2],
+    /// (first, second) by recipe path, where they differ.
+    differences: BTreeMap<String, (String, String)>,
+    /// Evaluations that both have, by step.
+    evals: Vec<Pair>,
+    warning: &'static str,
+}
+
+#[derive(Serialize)]
+struct Pair {
+    step: u64,
+    first_bpb: f64,
+    second_bpb: f64,
+    /// Second minus first.
+    difference: f64,
+}
+
+const WARNING: &str = "one pair of runs has no interval: seeds alone move losses this way and that; a study pairs several";
+
+pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    let dirs = [&args.first, &args.second].map(|name| Home::find_run(&global.home, name));
+    let [first, second] = dirs;
+    let (first, second) = (first?, second?);
+    let evals = [evals(&first)?, evals(&second)?];
+    let comparison = Comparison {
+        runs: [&first, &second].map(|dir| dir.path().display().to_string()),
+        differences: differences(&Run::load(&first.recipe())?, &Run::load(&second.recipe())?),
+        evals: pairs(&evals),
+        warning: WARNING,
+    };
+    if comparison.evals.is_empty() {
+        return Err(Error::input(
+            format!("{} {}", args.first, args.second),
+            "the runs have no evaluation at the same step",
+            "train both further, or with the same eval.every",
+        ));
+    }
+    output.result("windtunnel.compare.v1", &comparison, &text(&comparison));
+    Ok(())
+}
+
+fn evals(dir: &RunDir) -> Result<Vec<EvalRecord>> {
+    let records = dir.records()?.into_iter();
+    let evals = records.filter_map(|record| match record {
+        Record::Eval(eval) => Some(eval),
+        Record::Step(_) => None,
+    });
+    Ok(evals.collect())
+}
+
+fn pairs([first, second]: &[Vec<EvalRecord>; 2]) -> Vec<Pair> {
+    let of_second = |step: u64| second.iter().find(|eval| eval.step == step);
+    let both = first.iter().filter_map(|a| Some((a, of_second(a.step)?)));
+    both.map(|(a, b)| Pair {
+        step: a.step,
+        first_bpb: a.bpb,
+        second_bpb: b.bpb,
+        difference: b.bpb - a.bpb,
+    })
+    .collect()
+}
+
+fn differences(first: &Run, second: &Run) -> BTreeMap<String, (String, String)> {
+    let leaves = |run: &Run| {
+        let mut leaves = BTreeMap::new();
+        let value = serde_json::to_value(run).expect("a run is plain data");
+        flatten("", &value, &mut leaves);
+        leaves
+    };
+    let (a, b) = (leaves(first), leaves(second));
+    let unset = || "unset".to_string();
+    a.keys()
+        .chain(b.keys())
+        .map(|path| {
+            let before = a.get(path).cloned().unwrap_or_else(unset);
+            let after = b.get(path).cloned().unwrap_or_else(unset);
+            (path.clone(), (before, after))
+        })
+        .filter(|(_, (before, after))| before != after)
+        .collect()
+}
+
+fn flatten(prefix: &str, value: &serde_json::Value, leaves: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                let path = match prefix {
+                    "" => key.clone(),
+                    _ => format!("{prefix}.{key}"),
+                };
+                flatten(&path, value, leaves);
+            }
+        }
+        other => {
+            leaves.insert(prefix.into(), other.to_string());
+        }
+    }
+}
+
+fn text(c: &Comparison) -> String {
+    let mut text = format!("first     {}\nsecond    {}\n", c.runs[0], c.runs[1]);
+    if c.differences.is_empty() {
+        text += "the recipes are the same\n";
+    }
+    for (path, (first, second)) in &c.differences {
+        text += &format!("differs   {path}: {first} → {second}\n");
+    }
+    text += "\n   step   first bpb  second bpb  second - first\n";
+    for pair in &c.evals {
+        text += &format!(
+            "{:>7} {:>11.4} {:>11.4} {:>+15.4}\n",
+            pair.step, pair.first_bpb, pair.second_bpb, pair.difference
+        );
+    }
+    text + "\n" + c.warning + "\n"
+}

@@ -1,0 +1,94 @@
+//! `windtunnel run STUDY.toml`: the main job.
+
+use super::{
+    Global,
+    output::Output,
+    plan,
+    progress::StudyProgress,
+    stop_on_interrupt,
+    study::{StudyArgs, ready},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    home::Home,
+    metrics::Ending,
+    report::{self, StudyReport},
+    study::{
+        ledger::Ledger,
+        runner::{Watched, run_study},
+        verdict::Expectation,
+    },
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    study: StudyArgs,
+    /// End with status 1 unless every arm comes out so: for CI
+    #[arg(long, value_name = "VERDICT")]
+    expect: Option<Expect>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Expect {
+    Better,
+    NotWorse,
+    Equivalent,
+}
+
+pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    let ready = ready(global, &args.study, output)?;
+    let _lock = Home::lock(&global.home)?;
+    let contract = &ready.planned.contract;
+    let forecast =
+        ready
+            .planned
+            .forecast(&ready.session, &Ledger::open(&global.home)?, ready.jobs)?;
+    if forecast.finished < forecast.trials {
+        output.note(&plan::describe(&forecast));
+        forecast.check(contract, ready.available_bytes)?;
+    }
+    let progress = StudyProgress::new(contract, forecast.trials, output);
+    let result = run_study(
+        &ready.session,
+        &ready.planned,
+        (ready.jobs, stop_on_interrupt()),
+        &|trial, watched| match watched {
+            Watched::Progress(event) => progress.update(&trial.id, event),
+            Watched::Ended(outcome) => progress.ended(
+                &trial.id,
+                &match &outcome.ending {
+                    Ending::Finished { eval } => format!("{:.4} bpb", eval.bpb),
+                    Ending::Diverged { step, what } => format!("diverged at step {step}: {what}"),
+                },
+            ),
+        },
+    );
+    progress.finish();
+    let (dir, verdict) = result?;
+    let study = StudyReport::read(&global.home, &dir)?;
+    let path = report::write(&study, &dir)?;
+    let text = format!("{}report    {}\n", study.summary(), path.display());
+    let value = serde_json::json!({
+        "study": contract.id,
+        "verdict": verdict,
+        "cost": study.cost(),
+        "report": path,
+    });
+    output.result("windtunnel.run.v1", &value, &text);
+    let expectation = match args.expect {
+        None => return Ok(()),
+        Some(Expect::Better) => Expectation::Better,
+        Some(Expect::NotWorse) => Expectation::NotWorse,
+        Some(Expect::Equivalent) => Expectation::Equivalent,
+    };
+    match verdict.meets(expectation) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Unexpected,
+            "--expect",
+            format!("the verdict is {}", verdict.summary()),
+            "read the report; nothing failed but the expectation",
+        )),
+    }
+}
