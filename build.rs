@@ -6,11 +6,14 @@ use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command};
 
 /// Files and folders under `src/` whose code decides what a trial computes.
-const NUMERICS: [&str; 17] = [
+const NUMERICS: [&str; 20] = [
     "checkpoint.rs",
     "data/batches.rs",
     "data/corpus.rs",
-    "data/ingest.rs",
+    "data/source.rs",
+    "data/split.rs",
+    "data/synth",
+    "data/synth.rs",
     "data/mixture.rs",
     "data/tokenizer.rs",
     "data/windows.rs",
@@ -36,9 +39,6 @@ fn main() {
     println!("cargo:rerun-if-changed=.git/refs/heads");
     let mut hasher = Sha256::new();
     for name in NUMERICS {
-        if !Path::new("src").join(name).exists() {
-            continue;
-        }
         add(&mut hasher, &Path::new("src").join(name));
     }
     for line in library_versions() {

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 use windtunnel::{
+    device::Backend,
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
     optim::{AdamW, OptimizerConfig},
@@ -13,7 +14,7 @@ use windtunnel::{
     pool::Pool,
     real::instruction_set,
     rng::{self, Rng},
-    tape::{Backend, Mode, Tape},
+    tape::{Mode, Tape},
 };
 
 fn config(name: &str) -> (GptConfig, usize, usize) {

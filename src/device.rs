@@ -5,7 +5,6 @@
 use crate::{
     error::{Error, Result},
     real::instruction_set,
-    tape::Backend,
 };
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -38,6 +37,9 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// Whether this binary can open CUDA devices.
+pub const CUDA_COMPILED: bool = cfg!(feature = "cuda");
+
 /// What decides the last bits of a result besides recipe, seed and data. A study never mixes two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceClass {
@@ -46,6 +48,15 @@ pub struct DeviceClass {
     pub dtype: String,
     /// Threads that share one trial's work.
     pub threads: usize,
+}
+
+/// What computes.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// Our own loops on the CPU.
+    Fused,
+    /// candle expressions on a candle device, differentiated by candle.
+    Composed(Device),
 }
 
 /// A device that was opened.
@@ -64,7 +75,7 @@ impl Compute {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu(threads, None)),
             DeviceChoice::Cuda(index) => Ok(Self::cuda(open_cuda(index)?)),
-            DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(Self::cpu(threads, None)),
+            DeviceChoice::Auto if !CUDA_COMPILED => Ok(Self::cpu(threads, None)),
             DeviceChoice::Auto => Ok(match open_cuda(0) {
                 Ok(device) => Self::cuda(device),
                 Err(error) => Self::cpu(threads, Some(format!("using the CPU: {}", error.problem))),

@@ -19,6 +19,7 @@ pub mod real;
 pub mod recipe;
 pub mod report;
 pub mod rng;
+pub mod run;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;

@@ -1,5 +1,6 @@
 //! What a run says of itself: a record a line in `metrics.jsonl`, and its outcome.
 
+use crate::data::Realised;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -68,17 +69,6 @@ impl Record {
             Record::Eval(record) => record.step,
         }
     }
-}
-
-/// What training really drew from one corpus.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Realised {
-    pub corpus: String,
-    pub tokens: u64,
-    /// Passes over the corpus's training part.
-    pub epochs: f64,
-    /// Fraction of all tokens, 0 to 1.
-    pub share: f64,
 }
 
 /// What a run cost.

@@ -1,13 +1,12 @@
 //! A run's folder: what is in it, and who may write it when.
 
 use crate::{
-    device::DeviceClass,
+    device::{DeviceClass, Machine},
     digest::sha256_json,
     error::{Error, Result},
     files,
     metrics::{Outcome, Record},
-    recipe::Run,
-    train::Environment,
+    run::Run,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -68,6 +67,31 @@ pub struct Event {
     /// Seconds since 1970.
     pub at: u64,
     pub pid: u32,
+}
+
+/// What `env.json` says: who computed this, and on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub schema: String,
+    pub version: String,
+    pub revision: String,
+    /// Digest of the sources that decide numbers.
+    pub numerics: String,
+    pub device: DeviceClass,
+    pub machine: Machine,
+}
+
+impl Environment {
+    pub fn here(device: &DeviceClass) -> Self {
+        Self {
+            schema: "windtunnel.env.v1".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            revision: env!("WINDTUNNEL_REVISION").into(),
+            numerics: env!("WINDTUNNEL_NUMERICS").into(),
+            device: device.clone(),
+            machine: Machine::read(),
+        }
+    }
 }
 
 /// The folder of one run.

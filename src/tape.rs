@@ -14,6 +14,7 @@
 //! H heads, D channels of a head, V vocabulary.
 
 use crate::{
+    device::Backend,
     error::Result,
     memory::{Buffer, Recycler},
     params::{Param, Params},
@@ -43,15 +44,6 @@ impl Shape {
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
-}
-
-/// What computes.
-#[derive(Debug, Clone)]
-pub enum Backend {
-    /// Our own loops on the CPU.
-    Fused,
-    /// candle expressions on a candle device, differentiated by candle.
-    Composed(Device),
 }
 
 /// Whether a pass is to be differentiated. Dropout acts in training passes only.

@@ -7,7 +7,7 @@
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{Batches, EvalWindows, Tokenizer, mixture::Mixture},
-    device::{Compute, DeviceClass},
+    device::Compute,
     error::{Error, Kind, Result},
     eval::evaluate,
     metrics::{Cost, Ending, EvalRecord, Outcome, Record, StepRecord},
@@ -16,8 +16,8 @@ use crate::{
     optim::AdamW,
     params::Params,
     pool::Pool,
-    recipe::Run,
     rng,
+    run::Run,
     run_dir::{Design, RunDir, TrialId},
     schedule::Schedule,
     tape::{Mode, PassPosition, Tape},
@@ -338,29 +338,4 @@ pub fn windows_digest(windows: &[(f64, Arc<EvalWindows>)]) -> String {
         .map(|(_, w)| w.digest().to_string())
         .collect();
     crate::digest::sha256_json(&all)
-}
-
-/// What `env.json` says: who computed this, and on what.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Environment {
-    pub schema: String,
-    pub version: String,
-    pub revision: String,
-    /// Digest of the sources that decide numbers.
-    pub numerics: String,
-    pub device: DeviceClass,
-    pub machine: crate::device::Machine,
-}
-
-impl Environment {
-    pub fn here(device: &DeviceClass) -> Self {
-        Self {
-            schema: "windtunnel.env.v1".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            revision: env!("WINDTUNNEL_REVISION").into(),
-            numerics: env!("WINDTUNNEL_NUMERICS").into(),
-            device: device.clone(),
-            machine: crate::device::Machine::read(),
-        }
-    }
 }

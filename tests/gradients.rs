@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use windtunnel::{
+    device::Backend,
     model::{Gpt, GptConfig},
     ops::cross_entropy::IGNORE,
     params::{Init, Param, Params, Spec},
     pool::Pool,
     rng::{self, Rng},
-    tape::{Backend, Mode, PassPosition, Tape, Value},
+    tape::{Mode, PassPosition, Tape, Value},
 };
 
 /// Packed variants in every test: the pack axis is never 1 here.

@@ -4,12 +4,13 @@ use safetensors::SafeTensors;
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use windtunnel::{
+    device::Backend,
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
     optim::{AdamW, OptimizerConfig},
     params::Params,
     pool::Pool,
-    tape::{Backend, Mode, Tape},
+    tape::{Mode, Tape},
 };
 
 /// Relative, by tensor norm. PyTorch in f32 is within 9e-7 of itself in f64 on the same numbers

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     home::Home,
     metrics::{EvalRecord, Record},
-    recipe::Run,
+    run::Run,
     run_dir::RunDir,
 };
 use serde::Serialize;

@@ -2,14 +2,14 @@
 
 use super::{Global, output::Output};
 use crate::{
-    device::{Compute, Machine},
+    device::{Backend, CUDA_COMPILED, Compute, Machine},
     error::{Error, Result},
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
     optim::{AdamW, OptimizerConfig},
     params::Params,
     pool::Pool,
-    tape::{Backend, Mode, Tape},
+    tape::{Mode, Tape},
 };
 use serde::Serialize;
 use std::{fs, sync::Arc, time::Instant};
@@ -50,7 +50,7 @@ pub fn run(global: &Global, _: Args, output: Output) -> Result<()> {
         numerics: env!("WINDTUNNEL_NUMERICS"),
         machine: Machine::read(),
         device: compute.class.class.clone(),
-        cuda_compiled: cfg!(feature = "cuda"),
+        cuda_compiled: CUDA_COMPILED,
         home: global.home.display().to_string(),
         checks,
     };

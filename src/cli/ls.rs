@@ -5,7 +5,7 @@ use crate::{
     checkpoint,
     error::Result,
     home::Home,
-    recipe::Run,
+    run::Run,
     run_dir::RunDir,
     study::ledger::{Ledger, StudyLine, TrialLine},
 };

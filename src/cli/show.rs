@@ -6,8 +6,8 @@ use crate::{
     error::{Error, Result},
     home::Home,
     metrics::Record,
-    recipe::Run,
     report::StudyReport,
+    run::Run,
     run_dir::RunDir,
     study::contract::StudyDir,
 };

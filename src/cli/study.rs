@@ -3,14 +3,13 @@
 use super::Global;
 use crate::{
     cli::output::Output,
-    device::{Compute, Machine, cores},
+    device::{Backend, Compute, Machine, cores},
     error::Result,
     session::Session,
     study::{
         plan::{Planned, plan},
         proposal::Study,
     },
-    tape::Backend,
 };
 use std::path::PathBuf;
 

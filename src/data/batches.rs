@@ -5,10 +5,12 @@
 //! one once. All of it is a function of (seed, corpus name, epoch), so a run resumes with a step
 //! number and nothing else, and a corpus of weight 0 changes nothing.
 
-use super::mixture::{Mixture, RowPlan};
+use super::{
+    Realised,
+    mixture::{Mixture, RowPlan},
+};
 use crate::{
     error::{Error, Result},
-    metrics::Realised,
     rng::{Rng, counter, key, philox},
 };
 

@@ -73,3 +73,14 @@ impl Default for BatchConfig {
         }
     }
 }
+
+/// What training really drew from one corpus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Realised {
+    pub corpus: String,
+    pub tokens: u64,
+    /// Passes over the corpus's training part.
+    pub epochs: f64,
+    /// Fraction of all tokens, 0 to 1.
+    pub share: f64,
+}

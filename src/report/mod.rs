@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     files,
     metrics::{Cost, Outcome, Record},
+    run_dir::Environment,
     run_dir::RunDir,
     study::{
         contract::{Contract, StudyDir},
@@ -15,7 +16,6 @@ use crate::{
         runner::{judge_again, outcomes},
         verdict::{ArmVerdict, Call, Verdict},
     },
-    train::Environment,
 };
 use plot::{ArmCurves, Curve, Differences};
 use std::{

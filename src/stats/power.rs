@@ -17,13 +17,14 @@ pub fn power(n: usize, effect: f64, alpha: f64) -> f64 {
     let shift = effect * (n as f64).sqrt();
     let normal = Normal::standard();
     let variance = Gamma::new(df / 2.0, df / 2.0).expect("a shape and a rate above zero");
-    // Over s, the sample's standard deviation: its density is that of s² times 2s.
-    let top = 1.0 + 8.0 / df.sqrt();
-    let steps = 2000;
-    let width = top / f64::from(steps);
+    // Over s, the sample's standard deviation: its density is that of s² times 2s, and nothing of
+    // it lies further from 1 than this.
+    let (bottom, top) = ((1.0 - 8.0 / df.sqrt()).max(0.0), 1.0 + 8.0 / df.sqrt());
+    let steps = 300;
+    let width = (top - bottom) / f64::from(steps);
     (0..steps)
         .map(|i| {
-            let s = (f64::from(i) + 0.5) * width;
+            let s = bottom + (f64::from(i) + 0.5) * width;
             let reject = normal.sf(critical * s - shift) + normal.cdf(-critical * s - shift);
             reject * variance.pdf(s * s) * 2.0 * s * width
         })

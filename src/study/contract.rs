@@ -12,7 +12,7 @@ use crate::{
     digest::sha256_json,
     error::{Error, Result, nearest},
     files,
-    recipe::Run,
+    run::Run,
     run_dir::TrialId,
 };
 use serde::{Deserialize, Serialize};

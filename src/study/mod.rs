@@ -1,9 +1,10 @@
 //! Studies: from a hypothesis to a verdict.
 //!
-//! [`proposal`] reads and checks a study file; [`plan`] resolves it to trials and says what it
+//! [`proposal`] reads a study file, [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
 //! costs and what it can see; [`contract`] freezes it; [`runner`] trains; [`verdict`] judges;
 //! [`ledger`] keeps the index of it all.
 
+pub mod arms;
 pub mod contract;
 pub mod ledger;
 pub mod plan;
