@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ["torch==2.15.0", "numpy"]
-OURS = "target/release/windtunnel bench --config {config} --seconds {seconds} --threads {threads} --json"
+OURS = "cargo bench --bench step -- --config {config} --seconds {seconds} --threads {threads}"
 
 
 def set_up(folder):
