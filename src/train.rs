@@ -302,7 +302,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
             return Err(Error::new(
                 Kind::Interrupted,
                 job.dir.path().display().to_string(),
-                format!("interrupted after step {step} of {steps}; everything is kept"),
+                format!("stopped on request after step {step} of {steps}; everything is kept"),
                 "run the same command again to go on from here",
             ));
         }

@@ -1,7 +1,7 @@
 //! What a design can see: power of the two-sided paired t-test.
 
 use super::paired::t_quantile;
-use statrs::distribution::{Continuous, ContinuousCDF, Gamma, Normal};
+use statrs::distribution::{ChiSquared, Continuous, ContinuousCDF, Gamma, Normal};
 
 /// The chance that a two-sided paired t-test of `n` pairs at level `alpha` rejects, when the true
 /// mean difference is `effect` standard deviations of the differences.
@@ -69,6 +69,17 @@ pub fn pairs_needed(effect: f64, alpha: f64, wanted: f64, most: usize) -> Option
     Some(high)
 }
 
+/// The standard deviation that a sample of `n` values with this one is still likely to come from,
+/// at the low end: the lower 95% confidence limit, by the chi-squared distribution.
+pub fn lowest_sd(sd: f64, n: usize) -> f64 {
+    if n < 2 {
+        return 0.0;
+    }
+    let df = (n - 1) as f64;
+    let chi_squared = ChiSquared::new(df).expect("one degree of freedom or more");
+    sd * (df / chi_squared.inverse_cdf(0.95)).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +134,21 @@ mod tests {
         let n = pairs_needed(1.0, 0.05, 0.8, 100).unwrap();
         assert_eq!(n, 10);
         assert!(pairs_needed(0.01, 0.05, 0.8, 100).is_none());
+    }
+
+    #[test]
+    fn one_sample_in_twenty_is_so_wide_that_its_lowest_sd_is_above_the_true_one() {
+        let mut rng = Rng::named(6, "lowest_sd");
+        let samples = 20_000;
+        let above = (0..samples)
+            .filter(|_| {
+                let values: Vec<f64> = (0..4).map(|_| rng.normal()).collect();
+                lowest_sd(paired(&values, 0.95).unwrap().sd, 4) > 1.0
+            })
+            .count();
+        assert!(
+            (above as f64 / f64::from(samples) - 0.05).abs() < 0.005,
+            "{above}"
+        );
     }
 }

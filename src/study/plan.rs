@@ -81,6 +81,8 @@ pub struct Sight {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sigma {
     pub value: f64,
+    /// As low as it may well be, given so few values.
+    pub lowest: f64,
     /// Trials, or pairs, that it rests on.
     pub n: usize,
     pub from: &'static str,
@@ -311,18 +313,20 @@ impl Planned {
                 .filter(|(sd, _)| *sd > 0.0)
                 .max_by(|a, b| a.0.total_cmp(&b.0))
         };
-        if let Some((value, n)) = widest(values[1..].iter().map(differences).collect()) {
-            let from = "pairs of these arms";
-            return Ok(Some(Sigma { value, n, from }));
+        let sigma = |(value, n): (f64, usize), from: &'static str| Sigma {
+            value,
+            lowest: power::lowest_sd(value, n),
+            n,
+            from,
+        };
+        if let Some(found) = widest(values[1..].iter().map(differences).collect()) {
+            return Ok(Some(sigma(found, "pairs of these arms")));
         }
         let alone = values
             .iter()
             .map(|of_arm| of_arm.values().copied().collect());
-        Ok(widest(alone.collect()).map(|(sd, n)| Sigma {
-            value: sd * std::f64::consts::SQRT_2,
-            n,
-            from: "seeds of one arm",
-        }))
+        let found = widest(alone.collect());
+        Ok(found.map(|(sd, n)| sigma((sd * std::f64::consts::SQRT_2, n), "seeds of one arm")))
     }
 }
 
@@ -420,9 +424,11 @@ impl Forecast {
 
     fn check_sight(&self) -> Result<()> {
         let sight = &self.sight;
-        let (Some(smallest), Some(sigma)) = (sight.smallest, &sight.sigma) else {
+        let Some(sigma) = &sight.sigma else {
             return Ok(());
         };
+        // A few values say little of their spread: only what is blind at its lowest is refused.
+        let smallest = sigma.lowest * sight.smallest_sd;
         if smallest <= sight.margin {
             return Ok(());
         }
@@ -436,12 +442,19 @@ impl Forecast {
             Kind::Refused,
             self.study.clone(),
             format!(
-                "blind: {} seeds see an effect of {smallest:.4} {} with chance 0.8, the margin is {}",
+                "blind: {} seeds see an effect of {smallest:.4} {} at best with chance 0.8 (σ is {:.4}, or {:.4} at its lowest, from {} {}), the margin is {}",
                 self.seeds,
                 self.metric.unit(),
+                sigma.value,
+                sigma.lowest,
+                sigma.n,
+                sigma.from,
                 sight.margin
             ),
-            format!("{seeds}raise decision.margin to {smallest:.4} or more"),
+            format!(
+                "{seeds}raise decision.margin to {:.4} or more",
+                sigma.value * sight.smallest_sd
+            ),
         ))
     }
 }

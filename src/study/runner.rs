@@ -115,7 +115,7 @@ fn interrupted() -> Error {
     Error::new(
         Kind::Interrupted,
         "the study",
-        "interrupted; every trial is kept as far as it got",
+        "stopped on request; every trial is kept as far as it got",
         "run the same command again to go on from here",
     )
 }
