@@ -73,8 +73,8 @@ impl Real for f32 {
         let x = if self > 88.0 { 88.0 } else { self };
         let x = if x < -87.0 { -87.0 } else { x };
         let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
-        // ln 2 in two parts, so that n·ln 2 is exact.
-        let r = n.mul_add(-0.693_359_375, x);
+        // ln 2 in two parts, the first with few bits, so that its product with n is exact.
+        let r = n.mul_add(-355.0 / 512.0, x);
         let r = n.mul_add(2.121_944_4e-4, r);
         let mut p = 1.987_569_1e-4_f32;
         p = p.mul_add(r, 1.398_199_9e-3);

@@ -133,9 +133,9 @@ impl Recipe {
                 return wrong(key, &value, "out of range", format!("use 1 to {}", 1 << 24));
             }
         }
-        if m.n_embd % m.n_head != 0 {
+        if !m.n_embd.is_multiple_of(m.n_head) {
             let fitting: Vec<String> = (1..=m.n_embd.min(64))
-                .filter(|h| m.n_embd % h == 0)
+                .filter(|h| m.n_embd.is_multiple_of(*h))
                 .map(|h| h.to_string())
                 .collect();
             let problem = format!("heads do not divide the width, model.n_embd = {}", m.n_embd);
@@ -165,7 +165,8 @@ impl Recipe {
                 "use fewer rows".into(),
             );
         }
-        if self.batch.rows_per_pass > 0 && self.batch.rows % self.batch.rows_per_pass != 0 {
+        let per_pass = self.batch.rows_per_pass;
+        if per_pass > 0 && !self.batch.rows.is_multiple_of(per_pass) {
             let problem = format!("does not divide batch.rows = {}", self.batch.rows);
             let remedy = format!("use a divisor of {}, or 0 for all at once", self.batch.rows);
             return wrong(

@@ -242,7 +242,7 @@ impl Planned {
                 name: arm.name.clone(),
                 factor: arm.factor.clone(),
                 changes: arm.changes.clone(),
-                parameters: run.model.n_params(run.vocab_size) as u64,
+                parameters: run.model.n_params(run.vocab_size),
                 tokens_per_trial: arm.tokens,
                 flops_per_trial: arm.flops,
                 seconds_per_trial: seconds,
