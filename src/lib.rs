@@ -1,4 +1,101 @@
-//! windtunnel: a wind tunnel for pre-training ideas.
+//! windtunnel: a wind tunnel for pre-training ideas. Test them on small models before the big run.
+//!
+//! This page is the architecture: what there is, in reading order, what always holds, and what is
+//! left out on purpose. For how to use it, see the README.
+//!
+//! # From a hypothesis to a verdict
+//!
+//! ```text
+//! study.toml ─ Proposal ─ Plan ─ Contract ─ Runner ─ Outcomes ─ Verdict ─ report
+//!              (data)    (cost,  (frozen,   (trials  (one file  (a pure
+//!                         sight)  digested)  by id)   a trial)   function)
+//! ```
+//!
+//! A *study* is a hypothesis, a control, arms that each change one thing, paired seeds, a budget and
+//! a decision rule. It is data, never code. The seed is the unit of replication: arms share seeds
+//! (the same first weights, the same batches in the same order) and are judged on paired
+//! differences of the final evaluation, which is the same windows for every arm.
+//!
+//! # Map
+//!
+//! Training, from the bottom up:
+//!
+//! - [`rng`]: counter-based streams, found by seed and name. There is no generator state anywhere.
+//! - [`real`], [`memory`], [`pool`]: numbers and their vector loops, buffers that are reused every
+//!   step, a thread pool that does not spin for ever.
+//! - [`params`]: parameters, gradients and moments as flat arenas in one fixed order, every tensor
+//!   with the leading pack axis K.
+//! - [`tape`] and [`ops`]: a tape that records fused ops, each with its own backward, and *composed*
+//!   ones, which are candle expressions differentiated by candle. Every fused op has its composed
+//!   form: the oracle of its tests, and what runs on a GPU for now.
+//! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
+//!   and rates as functions of the step.
+//! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
+//!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
+//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
+//!   opened corpora and trials.
+//!
+//! Studies:
+//!
+//! - [`stats`]: paired intervals, power, the sign test. Pure functions.
+//! - [`study`]: `proposal` and `arms` check a study file, `plan` says what it costs and what it can
+//!   see, `contract` freezes it, `runner` trains, `verdict` judges, `ledger` indexes.
+//! - [`report`]: Markdown and SVG. [`cli`]: parse, call, print.
+//!
+//! # Layers
+//!
+//! A module imports only from an earlier line, or from its neighbours; `tests/layering.rs` checks.
+//!
+//! ```text
+//! error rng digest files toml_file stats
+//! memory pool real
+//! device
+//! params tape ops
+//! schedule data model optim
+//! metrics checkpoint
+//! eval
+//! run
+//! run_dir
+//! train
+//! recipe home
+//! session
+//! study
+//! report
+//! cli
+//! ```
+//!
+//! # What always holds
+//!
+//! - **A step is a pure function of the run and its number.** Batches, rates and dropout masks come
+//!   from (seed, step); resuming needs weights, moments and a step number, and gives the same bits.
+//! - **A trial's id is a digest of all that decides its result:** the resolved run, the digests of
+//!   its data and windows, device class, number type, threads, and the sources listed in `build.rs`.
+//!   A finished trial is never run again, in any study.
+//! - **A run folder is the truth.** `recipe.toml`, `env.json`, `metrics.jsonl`, `events.jsonl`,
+//!   `checkpoints/`, `outcome.json`; files are replaced by rename; one process writes to a home at a
+//!   time. The ledger can be deleted and made again.
+//! - **The contract comes first.** Its digest is checked whenever it is read, and a report whose
+//!   verdict is not what the outcomes say is refused.
+//! - **A diverged trial is an outcome.** It is ranked last and never left out.
+//! - **Sums do not depend on who computed them.** Work is cut by shape, never by the number of
+//!   threads.
+//! - **Errors name place, problem and remedy** ([`error`]); bad input changes nothing.
+//!
+//! # What differs from a first design
+//!
+//! - JSON is read with exact floats (`float_roundtrip`): the usual parser may be off by one unit in
+//!   the last place, and a verdict recomputed from outcomes then differs from the one written down.
+//! - A study is refused as blind only if it is so at the lowest likely spread (the 95% limit):
+//!   three or four seeds say too little of σ to refuse on their estimate.
+//! - Figures are drawn by our own few hundred lines of SVG: the plotting crate that was tried put
+//!   points on whole pixels and drew plateaus where a curve leaves the frame.
+//!
+//! # Left out on purpose, for now
+//!
+//! Fused CUDA kernels (a GPU trains through composed ops, correctly and slowly), packing K trials
+//! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
+//! other optimizers and model options, BPE tokenizers, and everything that talks to Claude.
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -59,6 +59,14 @@ impl EvalRecord {
 pub enum Record {
     Step(StepRecord),
     Eval(EvalRecord),
+    Data(DataRecord),
+}
+
+/// What was drawn so far, written beside every evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub step: u64,
+    pub corpora: Vec<Realised>,
 }
 
 impl Record {
@@ -67,6 +75,7 @@ impl Record {
         match self {
             Record::Step(record) => record.step,
             Record::Eval(record) => record.step,
+            Record::Data(record) => record.step,
         }
     }
 }

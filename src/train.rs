@@ -10,7 +10,7 @@ use crate::{
     device::Compute,
     error::{Error, Kind, Result},
     eval::evaluate,
-    metrics::{Cost, Ending, EvalRecord, Outcome, Record, StepRecord},
+    metrics::{Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord},
     model::Gpt,
     ops::grad_norm::grad_norm,
     optim::AdamW,
@@ -192,6 +192,14 @@ impl Trainer {
         self.step
     }
 
+    /// Tokens and epochs of each corpus so far.
+    fn drawn(&self) -> Record {
+        Record::Data(DataRecord {
+            step: self.step,
+            corpora: self.batches.realised(self.step),
+        })
+    }
+
     /// Tokens trained on so far.
     pub fn tokens(&self) -> u64 {
         self.step * self.run.tokens_per_step()
@@ -262,6 +270,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
             let eval = trainer.evaluate()?;
             progress(Progress::Eval(&eval));
             metrics.write(&Record::Eval(eval.clone()))?;
+            metrics.write(&trainer.drawn())?;
             ending = Some(Ending::Finished { eval });
             break;
         }
@@ -284,6 +293,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
             let eval = trainer.evaluate()?;
             progress(Progress::Eval(&eval));
             metrics.write(&Record::Eval(eval))?;
+            metrics.write(&trainer.drawn())?;
         }
         let stop = job.stop.load(Ordering::Relaxed);
         if due(step, save_every) || step == steps || stop {

@@ -84,7 +84,7 @@ fn numbers(trial: &Trial) -> (Vec<String>, Vec<u8>) {
                 step.ms = 0.0;
                 serde_json::to_string(&step).unwrap()
             }
-            Record::Eval(eval) => serde_json::to_string(&eval).unwrap(),
+            other => serde_json::to_string(&other).unwrap(),
         });
     let newest = checkpoint::path(&trial.dir.checkpoints(), trial.run.steps);
     let bytes = std::fs::read(newest).unwrap();

@@ -99,7 +99,7 @@ fn numbers(home: &Path) -> BTreeMap<PathBuf, (Vec<String>, String)> {
                     step.ms = 0.0;
                     serde_json::to_string(&step).unwrap()
                 }
-                Record::Eval(eval) => serde_json::to_string(&eval).unwrap(),
+                other => serde_json::to_string(&other).unwrap(),
             });
         let outcome: Outcome = dir.outcome().unwrap().unwrap();
         let ending = serde_json::to_string(&outcome.ending).unwrap();

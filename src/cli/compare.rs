@@ -66,7 +66,7 @@ fn evals(dir: &RunDir) -> Result<Vec<EvalRecord>> {
     let records = dir.records()?.into_iter();
     let evals = records.filter_map(|record| match record {
         Record::Eval(eval) => Some(eval),
-        Record::Step(_) => None,
+        Record::Step(_) | Record::Data(_) => None,
     });
     Ok(evals.collect())
 }

@@ -59,7 +59,7 @@ impl StudyReport {
                 let records = RunDir::of(home, trial).records()?.into_iter();
                 let points = records.filter_map(|record| match record {
                     Record::Eval(eval) => Some((eval.tokens as f64, eval.metric(metric))),
-                    Record::Step(_) => None,
+                    Record::Step(_) | Record::Data(_) => None,
                 });
                 of_arm.push(points.collect());
             }
