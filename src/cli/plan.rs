@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     error::Result,
-    study::{ledger::Ledger, plan::Forecast},
+    report::{duration, threads},
+    study::{ledger::Ledger, plan::Forecast, verdict::Percent},
 };
 
 pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
@@ -48,24 +49,20 @@ pub fn describe(f: &Forecast) -> String {
         first.tokens_per_trial,
     );
     text += &format!(
-        "to do     {} tokens, {:.3e} FLOPs, about {:.1} minutes with {} of {} side by side, {:.0} MiB\n",
+        "to do     {} tokens, {:.3e} FLOPs, about {} with {} of {} side by side, {:.0} MiB\n",
         f.tokens,
         f.flops,
-        f.minutes,
+        duration(60.0 * f.minutes),
         f.jobs,
-        match f.threads {
-            1 => "1 thread".to_string(),
-            n => format!("{n} threads"),
-        },
+        threads(f.threads),
         f.memory_bytes as f64 / f64::from(1 << 20),
     );
     let s = &f.sight;
     text += &format!(
-        "sees      {:.2} σ of the paired differences with chance 0.8, by {:.4}% intervals\n",
+        "sees      {:.2} σ of the paired differences with chance 0.8, by {}% intervals\n",
         s.smallest_sd,
-        100.0 * s.confidence,
-    )
-    .replace("000%", "%");
+        Percent(s.confidence),
+    );
     match (&s.sigma, s.smallest) {
         (Some(sigma), Some(smallest)) => {
             text += &format!(

@@ -1,7 +1,7 @@
 //! A study as a Markdown page that reads top to bottom: verdict, pictures, pairs, corpora, what was
 //! really drawn, the frozen contract, cost, environment.
 
-use super::StudyReport;
+use super::{StudyReport, duration, threads};
 use crate::study::verdict::{ArmVerdict, Pair, digits};
 
 /// The whole page.
@@ -196,8 +196,10 @@ fn contract(study: &StudyReport) -> String {
         (
             "device",
             format!(
-                "{}, {}, {} threads per trial",
-                terms.device.class, terms.device.dtype, terms.device.threads
+                "{}, {}, {} per trial",
+                terms.device.class,
+                terms.device.dtype,
+                threads(terms.device.threads)
             ),
         ),
         ("numerics", terms.numerics.clone()),
@@ -222,11 +224,11 @@ fn cost(study: &StudyReport) -> String {
         .map(|outcome| &outcome.trial)
         .collect();
     format!(
-        "## Cost\n\n{} trials, {} tokens, {:.3e} FLOPs, {:.1} minutes of trials on {} ({} cores), windtunnel {} (revision {}).\n",
+        "## Cost\n\n{} trials, {} tokens, {:.3e} FLOPs, {} of trials on {} ({} cores), windtunnel {} (revision {}).\n",
         trials.len(),
         cost.tokens,
         cost.flops,
-        cost.seconds / 60.0,
+        duration(cost.seconds),
         env.machine.cpu,
         env.machine.cores,
         env.version,

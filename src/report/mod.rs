@@ -114,11 +114,11 @@ impl StudyReport {
         }
         let cost = self.cost();
         text + &format!(
-            "cost      {} tokens, {:.3e} FLOPs, {:.1} minutes of trials ({} threads each)\n",
+            "cost      {} tokens, {:.3e} FLOPs, {} of trials of {} each\n",
             cost.tokens,
             cost.flops,
-            cost.seconds / 60.0,
-            terms.device.threads,
+            duration(cost.seconds),
+            threads(terms.device.threads),
         )
     }
 
@@ -190,6 +190,23 @@ impl StudyReport {
             terms.decision.metric.unit()
         );
         plot::differences_svg(&arms, terms.decision.margin, &label)
+    }
+}
+
+/// A time as people say it: "36 s", "2.1 minutes".
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.1} minutes", s / 60.0),
+        s => format!("{:.1} hours", s / 3600.0),
+    }
+}
+
+/// "1 thread", "2 threads".
+pub fn threads(n: usize) -> String {
+    match n {
+        1 => "1 thread".into(),
+        n => format!("{n} threads"),
     }
 }
 

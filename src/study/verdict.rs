@@ -324,7 +324,7 @@ impl ArmVerdict {
 }
 
 /// A fraction as a percentage without needless digits.
-struct Percent(f64);
+pub struct Percent(pub f64);
 
 impl std::fmt::Display for Percent {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
