@@ -1,15 +1,18 @@
 //! The same seed gives the same bits; a run that was stopped goes on as if it had not been.
 
+mod support;
+
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
+use support::records_without_clock;
 use tempfile::TempDir;
 use windtunnel::{
     checkpoint,
     device::{Compute, DeviceChoice},
     error::Kind,
-    metrics::{Outcome, Record},
+    metrics::Outcome,
     recipe::Recipe,
     session::{Session, Trial},
     train::{Progress, train},
@@ -74,23 +77,14 @@ fn train_with_stops(session: &Session, trial: &Trial, stops: &[u64]) -> Outcome 
 
 /// Everything that a run computed: records without their wall-clock, and the last weights' bytes.
 fn numbers(trial: &Trial) -> (Vec<String>, Vec<u8>) {
-    let records = trial
-        .dir
-        .records()
-        .unwrap()
-        .into_iter()
-        .map(|record| match record {
-            Record::Step(mut step) => {
-                step.ms = 0.0;
-                serde_json::to_string(&step).unwrap()
-            }
-            other => serde_json::to_string(&other).unwrap(),
-        });
     let newest = checkpoint::path(&trial.dir.checkpoints(), trial.run.steps);
     let bytes = std::fs::read(newest).unwrap();
     // The header holds the seconds spent; the tensors begin after it.
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    (records.collect(), bytes[8 + header..].to_vec())
+    (
+        records_without_clock(&trial.dir),
+        bytes[8 + header..].to_vec(),
+    )
 }
 
 fn run_once(threads: usize, stops: &[u64], changes: &[&str]) -> (Vec<String>, Vec<u8>) {

@@ -1,5 +1,7 @@
 //! `kill -9` at random moments of a study, twenty times: nothing is lost and nothing runs twice.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -8,14 +10,9 @@ use std::{
     thread::sleep,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use support::records_without_clock;
 use tempfile::TempDir;
-use windtunnel::{
-    home::Home,
-    metrics::{Outcome, Record},
-    rng::Rng,
-    run_dir::RunDir,
-    study::ledger::Ledger,
-};
+use windtunnel::{home::Home, metrics::Outcome, rng::Rng, run_dir::RunDir, study::ledger::Ledger};
 
 const KILLS: usize = 20;
 
@@ -90,21 +87,10 @@ fn verdict(home: &Path) -> PathBuf {
 /// Every record of every trial without its wall-clock, and how it ended.
 fn numbers(home: &Path) -> BTreeMap<PathBuf, (Vec<String>, String)> {
     let of_run = |dir: &RunDir| {
-        let records = dir
-            .records()
-            .unwrap()
-            .into_iter()
-            .map(|record| match record {
-                Record::Step(mut step) => {
-                    step.ms = 0.0;
-                    serde_json::to_string(&step).unwrap()
-                }
-                other => serde_json::to_string(&other).unwrap(),
-            });
         let outcome: Outcome = dir.outcome().unwrap().unwrap();
         let ending = serde_json::to_string(&outcome.ending).unwrap();
         let id = dir.path().file_name().unwrap().into();
-        (id, (records.collect(), ending))
+        (id, (records_without_clock(dir), ending))
     };
     run_dirs(home).iter().map(of_run).collect()
 }

@@ -371,41 +371,26 @@ impl Forecast {
     /// an effect as large as its own margin.
     pub fn check(&self, contract: &Contract, available_bytes: u64) -> Result<()> {
         let limits = &contract.terms.limits;
-        let refuse = |what: String, remedy: String| {
+        let refuse = |what: String, remedy: &str| {
             Err(Error::new(Kind::Refused, self.study.clone(), what, remedy))
         };
-        if let Some(limit) = limits.device_minutes
-            && self.minutes > limit
-        {
-            return refuse(
-                format!(
-                    "would take {:.1} device minutes, limits.device_minutes is {limit}",
-                    self.minutes
-                ),
-                "use fewer steps or seeds, or raise the limit".into(),
-            );
-        }
-        if let Some(limit) = limits.tokens
-            && self.tokens > limit
-        {
-            return refuse(
-                format!(
-                    "would train on {} tokens, limits.tokens is {limit}",
-                    self.tokens
-                ),
-                "use fewer steps or seeds, or raise the limit".into(),
-            );
-        }
-        if let Some(limit) = limits.flops
-            && self.flops > limit
-        {
-            return refuse(
-                format!(
-                    "would spend {:.3e} FLOPs, limits.flops is {limit:.3e}",
-                    self.flops
-                ),
-                "use fewer steps or seeds, or raise the limit".into(),
-            );
+        for (name, limit, planned) in [
+            ("device_minutes", limits.device_minutes, self.minutes),
+            (
+                "tokens",
+                limits.tokens.map(|n| n as f64),
+                self.tokens as f64,
+            ),
+            ("flops", limits.flops, self.flops),
+        ] {
+            if let Some(limit) = limit
+                && planned > limit
+            {
+                return refuse(
+                    format!("would take {planned:.4e} {name}, limits.{name} is {limit:.4e}"),
+                    "use fewer steps or seeds, or raise the limit",
+                );
+            }
         }
         if self.memory_bytes > available_bytes {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
@@ -416,7 +401,7 @@ impl Forecast {
                     self.jobs,
                     gib(available_bytes)
                 ),
-                "use fewer --jobs, or a smaller batch.rows_per_pass".into(),
+                "use fewer --jobs, or a smaller batch.rows_per_pass",
             );
         }
         self.check_sight()
