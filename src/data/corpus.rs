@@ -180,9 +180,11 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
         let count = &mut counts[part as usize];
         for Document(text) in &parts[part as usize] {
             documents.extend(((tokens.len() / 2) as u64).to_le_bytes());
-            let ids = tokenizer.encode(text).map_err(|e| Error {
-                place: format!("corpus \"{}\", {}", source.name, e.place),
-                ..e
+            let ids = tokenizer.encode(text).map_err(|e| {
+                // The place within the whole text: one within a document can't be looked up.
+                let e = tokenizer.encode(&source.text).err().unwrap_or(e);
+                let place = format!("corpus \"{}\", {}", source.name, e.place);
+                Error { place, ..e }
             })?;
             tokens.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
             count.documents += 1;
