@@ -101,8 +101,9 @@ impl Corpus {
 
     fn read(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
         let remedy = format!("delete the folder {}; it is made again", folder.display());
-        let damaged =
-            |path: &Path, problem: String| Error::input(path.display().to_string(), problem, &remedy);
+        let damaged = |path: &Path, problem: String| {
+            Error::input(path.display().to_string(), problem, &remedy)
+        };
         let path = folder.join("manifest.json");
         let manifest: Manifest = files::read_json(&path, &remedy)?;
         if !manifest.fits(source, tokenizer) {
