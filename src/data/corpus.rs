@@ -41,6 +41,29 @@ pub struct Manifest {
     /// SHA-256 of `documents.bin`: for each document its first token, eight bytes, little-endian.
     pub documents_digest: String,
     pub bytes_per_token: f64,
+    /// SHA-256 of all of the above but the name, as canonical JSON.
+    pub digest: String,
+}
+
+impl Manifest {
+    /// What `digest` has to be.
+    fn own_digest(&self) -> String {
+        sha256_json(&Self {
+            name: String::new(),
+            digest: String::new(),
+            ..self.clone()
+        })
+    }
+
+    /// Whether this is what `source` and `tokenizer` give, and as it was written.
+    fn fits(&self, source: &Source, tokenizer: &Tokenizer) -> bool {
+        self.schema == SCHEMA
+            && self.name == source.name
+            && self.source == source.digest
+            && self.tokenizer == tokenizer.digest()
+            && self.split == source.split
+            && self.digest == self.own_digest()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,12 +77,11 @@ pub struct PartCounts {
 #[derive(Debug)]
 pub struct Corpus {
     manifest: Manifest,
-    digest: String,
     tokens: Mmap,
     documents: Vec<u64>,
 }
 
-const SCHEMA: &str = "windtunnel.corpus.v1";
+const SCHEMA: &str = "windtunnel.corpus.v2";
 /// Larger files are checked by length alone when opened.
 const CHECKED_BYTES: u64 = 256 << 20;
 
@@ -74,40 +96,42 @@ impl Corpus {
         if !folder.join("manifest.json").exists() {
             make(&folder, source, tokenizer)?;
         }
-        Self::read(&folder).map(Arc::new)
+        Self::read(&folder, source, tokenizer).map(Arc::new)
     }
 
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
         let remedy = format!("delete the folder {}; it is made again", folder.display());
-        let manifest: Manifest = files::read_json(&folder.join("manifest.json"), &remedy)?;
+        let damaged = |path: &Path, problem: String| {
+            Error::input(path.display().to_string(), problem, &remedy)
+        };
+        let path = folder.join("manifest.json");
+        let manifest: Manifest = files::read_json(&path, &remedy)?;
+        if !manifest.fits(source, tokenizer) {
+            let problem = "it is not what was written for this text and tokenizer";
+            return Err(damaged(&path, problem.into()));
+        }
+        let changed = || "its digest is not the one in the manifest: the file was changed".into();
+        let path = folder.join("documents.bin");
+        let bytes = fs::read(&path).map_err(|e| damaged(&path, format!("cannot read: {e}")))?;
+        if sha256(&bytes) != manifest.documents_digest {
+            return Err(damaged(&path, changed()));
+        }
+        let documents = bytes.as_chunks().0.iter();
+        let documents = documents.map(|b| u64::from_le_bytes(*b)).collect();
         let path = folder.join("tokens.bin");
-        let file = File::open(&path).map_err(|e| Error::io(&path, "open", &e))?;
+        let file = File::open(&path).map_err(|e| damaged(&path, format!("cannot open: {e}")))?;
         // SAFETY: the file is ours, written once and renamed into place; nobody writes it again.
         let tokens = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))?;
         let parts = [manifest.train, manifest.test, manifest.validation];
         let expected: u64 = 2 * parts.iter().map(|part| part.tokens).sum::<u64>();
         if tokens.len() as u64 != expected {
             let problem = format!("has {} bytes where {expected} were written", tokens.len());
-            return Err(Error::input(path.display().to_string(), problem, remedy));
+            return Err(damaged(&path, problem));
         }
         if expected <= CHECKED_BYTES && sha256(&tokens) != manifest.tokens_digest {
-            let problem = "its digest is not the one in the manifest: the file was changed";
-            return Err(Error::input(path.display().to_string(), problem, remedy));
+            return Err(damaged(&path, changed()));
         }
-        let path = folder.join("documents.bin");
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read", &e))?;
-        if sha256(&bytes) != manifest.documents_digest {
-            let problem = "its digest is not the one in the manifest: the file was changed";
-            return Err(Error::input(path.display().to_string(), problem, remedy));
-        }
-        let documents = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| u64::from_le_bytes(*b))
-            .collect();
         Ok(Self {
-            digest: sha256_json(&manifest),
             manifest,
             tokens,
             documents,
@@ -122,9 +146,9 @@ impl Corpus {
         &self.manifest
     }
 
-    /// Changes with the text, the tokenizer or the split.
+    /// Changes with the text, the tokenizer or the split, and with nothing else.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.manifest.digest
     }
 
     pub fn train(&self) -> &[u16] {
@@ -180,9 +204,11 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
         let count = &mut counts[part as usize];
         for Document(text) in &parts[part as usize] {
             documents.extend(((tokens.len() / 2) as u64).to_le_bytes());
-            let ids = tokenizer.encode(text).map_err(|e| Error {
-                place: format!("corpus \"{}\", {}", source.name, e.place),
-                ..e
+            let ids = tokenizer.encode(text).map_err(|e| {
+                // The place within the whole text: one within a document can't be looked up.
+                let e = tokenizer.encode(&source.text).err().unwrap_or(e);
+                let place = format!("corpus \"{}\", {}", source.name, e.place);
+                Error { place, ..e }
             })?;
             tokens.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
             count.documents += 1;
@@ -190,7 +216,7 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
             count.bytes += text.len() as u64;
         }
     }
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         schema: SCHEMA.into(),
         name: source.name.clone(),
         source: source.digest.clone(),
@@ -202,7 +228,9 @@ fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
         tokens_digest: sha256(&tokens),
         documents_digest: sha256(&documents),
         bytes_per_token: source.text.len() as f64 / (tokens.len() / 2).max(1) as f64,
+        digest: String::new(),
     };
+    manifest.digest = manifest.own_digest();
     let temporary = temporary(folder);
     let write = || -> Result<()> {
         fs::create_dir_all(&temporary)

@@ -173,7 +173,7 @@ impl Library {
         let list = known.join(", ");
         let remedy = match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean \"{near}\"? known: {list}"),
-            None => format!("known: {list}; `windtunnel data add NAME FILE` adds one"),
+            None => format!("known: {list}; `windtunnel data add FILE NAME` adds one"),
         };
         Ok(Error::input(
             format!("corpus \"{name}\""),

@@ -26,40 +26,8 @@ const FEWEST: usize = 20;
 /// text is too short for three parts.
 pub fn split<'a>(text: &'a str, rule: &SplitRule) -> Result<[Vec<Document<'a>>; 3]> {
     let parts = match rule {
-        SplitRule::Tail { validation, test } => {
-            let documents = pieces(text);
-            let end = text.len() as f64;
-            let (train_end, test_end) = (end * (1.0 - validation - test), end * (1.0 - validation));
-            let mut at = 0;
-            let mut parts: [Vec<Document>; 3] = Default::default();
-            for document in documents {
-                // A document belongs where it begins.
-                let part = match at as f64 {
-                    at if at < train_end => Part::Train,
-                    at if at < test_end => Part::Test,
-                    _ => Part::Validation,
-                };
-                parts[part as usize].push(document);
-                at += document.0.len();
-            }
-            parts
-        }
-        SplitRule::Hash { validation, test } => {
-            let mut parts: [Vec<Document>; 3] = Default::default();
-            for document in documents(text) {
-                // By content alone, so that two copies of a document are always in one part.
-                let digest = sha256(document.0.trim_end().as_bytes());
-                let head = u64::from_str_radix(&digest[..15], 16).unwrap_or_default();
-                let u = head as f64 / (1u64 << 60) as f64;
-                let part = match u {
-                    u if u < *validation => Part::Validation,
-                    u if u < validation + test => Part::Test,
-                    _ => Part::Train,
-                };
-                parts[part as usize].push(document);
-            }
-            parts
-        }
+        SplitRule::Tail { validation, test } => by_place(text, *validation, *test),
+        SplitRule::Hash { validation, test } => by_content(text, *validation, *test),
     };
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::input(
@@ -72,6 +40,55 @@ pub fn split<'a>(text: &'a str, rule: &SplitRule) -> Result<[Vec<Document<'a>>; 
         ));
     }
     Ok(parts)
+}
+
+/// In order, in the coarsest pieces that leave something for every part: documents, or lines where
+/// documents are too few or too unequal, or runs of characters where lines are.
+fn by_place(text: &str, validation: f64, test: f64) -> [Vec<Document<'_>>; 3] {
+    let end = text.len() as f64;
+    let borders = [end * (1.0 - validation - test), end * (1.0 - validation)];
+    for pieces in [documents(text), lines(text)] {
+        let enough = pieces.len() >= FEWEST;
+        let parts = shared_out(pieces, borders);
+        if enough && !parts.iter().any(Vec::is_empty) {
+            return parts;
+        }
+    }
+    shared_out(runs(text), borders)
+}
+
+/// Each piece goes where it begins: before the first border, the second, or neither.
+fn shared_out(pieces: Vec<Document<'_>>, borders: [f64; 2]) -> [Vec<Document<'_>>; 3] {
+    let mut parts: [Vec<Document>; 3] = Default::default();
+    let mut at = 0;
+    for piece in pieces {
+        let part = match at as f64 {
+            at if at < borders[0] => Part::Train,
+            at if at < borders[1] => Part::Test,
+            _ => Part::Validation,
+        };
+        parts[part as usize].push(piece);
+        at += piece.0.len();
+    }
+    parts
+}
+
+/// By content alone, so that two copies of a document are always in one part.
+fn by_content(text: &str, validation: f64, test: f64) -> [Vec<Document<'_>>; 3] {
+    let mut parts: [Vec<Document>; 3] = Default::default();
+    for document in documents(text) {
+        // Blank lines around a copy do not make it another document.
+        let digest = sha256(document.0.trim().as_bytes());
+        let head = u64::from_str_radix(&digest[..15], 16).unwrap_or_default();
+        let u = head as f64 / (1u64 << 60) as f64;
+        let part = match u {
+            u if u < validation => Part::Validation,
+            u if u < validation + test => Part::Test,
+            _ => Part::Train,
+        };
+        parts[part as usize].push(document);
+    }
+    parts
 }
 
 /// Documents end with a blank line, which they keep.
@@ -89,29 +106,24 @@ fn documents(text: &str) -> Vec<Document<'_>> {
     documents
 }
 
-/// Documents, or lines where there are too few documents, or runs of characters where there are
-/// too few lines.
-fn pieces(text: &str) -> Vec<Document<'_>> {
-    let documents = documents(text);
-    if documents.len() >= FEWEST {
-        return documents;
-    }
-    let lines: Vec<Document> = text.split_inclusive('\n').map(Document).collect();
-    if lines.len() >= FEWEST {
-        return lines;
-    }
+fn lines(text: &str) -> Vec<Document<'_>> {
+    text.split_inclusive('\n').map(Document).collect()
+}
+
+/// Hundredths of the text, more or less: each ends with a whole character.
+fn runs(text: &str) -> Vec<Document<'_>> {
     let share = (text.len() / 100).max(1);
-    let mut pieces = Vec::new();
+    let mut runs = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
         let mut end = share.min(rest.len());
         while !rest.is_char_boundary(end) {
             end += 1;
         }
-        pieces.push(Document(&rest[..end]));
+        runs.push(Document(&rest[..end]));
         rest = &rest[end..];
     }
-    pieces
+    runs
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl EvalWindows {
         self.bytes
     }
 
-    /// Changes with the text, the tokenizer or the choice of windows.
+    /// Changes with the corpus's digest, the block size or the choice of windows.
     pub fn digest(&self) -> &str {
         &self.digest
     }
