@@ -5,6 +5,9 @@
 
 use std::path::Path;
 
+/// What to do when a disk is full.
+pub const DISK_REMEDY: &str = "free disk space, then run the same command again; it goes on from what was saved, and nothing saved is lost";
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What sort of failure it is, and so which exit status the program ends with.
@@ -72,9 +75,8 @@ impl Error {
         let remedy = match error.kind() {
             E::NotFound => "check the path",
             E::PermissionDenied => "change the permissions, or choose another --home",
-            E::StorageFull | E::QuotaExceeded => {
-                "free disk space or choose another --home, then run the same command again"
-            }
+            E::StorageFull | E::QuotaExceeded | E::FileTooLarge => DISK_REMEDY,
+            E::ReadOnlyFilesystem => "choose another --home, on a file system that can be written",
             E::IsADirectory | E::NotADirectory => "check the path",
             _ => "look at the file and run the same command again",
         };

@@ -2,7 +2,9 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{Batches, Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
+    data::{
+        Batches, Corpus, EvalWindows, Library, Share, Tokenizer, mixture::Mixture, source::Source,
+    },
     device::Compute,
     error::{Error, Result},
     eval::evaluate,
@@ -20,7 +22,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -55,13 +57,33 @@ impl Session {
         }
     }
 
-    /// Opens a recipe's corpora (made or fetched on first use) and gives the trial that it means.
-    /// Errors at the first name or size that does not fit; then no run folder was made.
-    pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
-        let names = recipe.vocabulary();
-        for name in &names {
-            self.library.check(name)?;
+    /// Errors at the first corpus of a recipe that there is not, with the recipe's key as the place.
+    pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
+        let names = |shares: &[Share]| -> Vec<String> {
+            shares.iter().map(|share| share.corpus.clone()).collect()
+        };
+        for (key, names) in [
+            ("data.mixture", names(&recipe.data.mixture)),
+            ("eval.corpora", names(&recipe.eval.corpora)),
+            ("data.vocabulary", recipe.data.vocabulary.clone()),
+        ] {
+            for name in names {
+                self.library.check(&name).map_err(|e| Error {
+                    problem: format!("{}: {}", e.place, e.problem),
+                    place: key.into(),
+                    ..e
+                })?;
+            }
         }
+        Ok(())
+    }
+
+    /// Opens a recipe's corpora (downloaded on first use) and gives the trial that it means; writes
+    /// nothing else before [`Session::keep`]. Errors at the first name or size that does not fit,
+    /// with the recipe's key as the place.
+    pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
+        self.check_names(recipe)?;
+        let names = recipe.vocabulary();
         let sources = names
             .iter()
             .map(|name| self.text(name))
@@ -85,6 +107,14 @@ impl Session {
         let run = recipe.resolve(facts)?;
         let data = self.open(&run, &tokenizer)?;
         self.trial(run, data)
+    }
+
+    /// Writes down the texts and corpora that were opened and are not in the home yet.
+    pub fn keep(&self) -> Result<()> {
+        for name in lock(&self.texts).keys() {
+            self.library.keep(name)?;
+        }
+        lock(&self.corpora).values().try_for_each(|c| c.keep())
     }
 
     /// The same trial with another seed.
@@ -135,7 +165,7 @@ impl Session {
     }
 
     fn text(&self, name: &str) -> Result<Arc<Source>> {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = lock(&self.texts);
         if let Some(text) = texts.get(name) {
             return Ok(text.clone());
         }
@@ -146,7 +176,7 @@ impl Session {
 
     fn corpus(&self, name: &str, tokenizer: &Tokenizer) -> Result<Arc<Corpus>> {
         let source = self.text(name)?;
-        let mut corpora = self.corpora.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut corpora = lock(&self.corpora);
         let key = (name.to_string(), tokenizer.digest());
         if let Some(corpus) = corpora.get(&key) {
             return Ok(corpus.clone());
@@ -206,6 +236,10 @@ impl Session {
             memory_bytes: trainer.memory_bytes(),
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a few steps showed.

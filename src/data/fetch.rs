@@ -55,29 +55,47 @@ impl FetchRecipe {
     }
 }
 
-/// The verified file, fetched on first use. `progress` hears of bytes done and in all. Errors when
-/// neither mirror nor network has it, or what came has another digest; then nothing is kept.
-pub fn fetch(
-    recipe: &FetchRecipe,
-    home: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<PathBuf> {
+/// The verified file where it is, in the home or in the mirror; nothing is written. Errors when its
+/// digest is not the one in the recipe.
+pub fn find(recipe: &FetchRecipe, home: &Path) -> Result<Option<PathBuf>> {
     let place = recipe.place(home);
     if place.exists() {
         verify(&place, recipe, "delete this file; it is fetched again")?;
+        return Ok(Some(place));
+    }
+    let found = in_mirror(recipe);
+    if let Some(found) = &found {
+        verify(found, recipe, "replace the file in the mirror")?;
+    }
+    Ok(found)
+}
+
+/// The verified file in the home, fetched on first use. `before` is called before anything is
+/// written, `progress` hears of bytes done and in all. Errors when neither mirror nor network has
+/// it, or what came has another digest; then nothing is kept.
+pub fn fetch(
+    recipe: &FetchRecipe,
+    home: &Path,
+    before: &mut dyn FnMut() -> Result<()>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf> {
+    let place = recipe.place(home);
+    let found = find(recipe, home)?;
+    if found.as_ref() == Some(&place) {
         return Ok(place);
     }
     let folder = home.join("downloads");
-    fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
-    let mut part_name = recipe.file.clone();
-    part_name.push_str(".part");
-    let part = folder.join(part_name);
-    match in_mirror(recipe) {
+    let mut before = || {
+        before()?;
+        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))
+    };
+    let part = folder.join(format!("{}.part", recipe.file));
+    match found {
         Some(found) => {
-            verify(&found, recipe, "replace the file in the mirror")?;
+            before()?;
             fs::copy(&found, &part).map_err(|e| Error::io(&part, "write", &e))?;
         }
-        None => download(recipe, &part, progress)?,
+        None => download(recipe, &part, &mut before, progress)?,
     }
     if let Err(error) = verify(
         &part,
@@ -127,7 +145,12 @@ fn verify(path: &Path, recipe: &FetchRecipe, remedy: &str) -> Result<()> {
 }
 
 /// Downloads to `part`, going on where an earlier try stopped.
-fn download(recipe: &FetchRecipe, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+fn download(
+    recipe: &FetchRecipe,
+    part: &Path,
+    before: &mut dyn FnMut() -> Result<()>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let offline = |problem: String| {
         Error::input(
             recipe.url.clone(),
@@ -146,6 +169,7 @@ fn download(recipe: &FetchRecipe, part: &Path, progress: &mut dyn FnMut(u64, u64
     let mut response = request.call().map_err(|e| offline(e.to_string()))?;
     // A server that ignores the range sends the whole file.
     let resumed = response.status().as_u16() == 206;
+    before()?;
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)

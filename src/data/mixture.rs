@@ -14,8 +14,8 @@ pub struct Mixture {
 }
 
 /// Relative weights made to sum to 1. `place` is the key that the weights stand under. Errors when
-/// the list is empty, a weight is negative or not a number, none is positive, or a corpus comes
-/// twice.
+/// the list is empty, a weight is negative or not a number, none is positive, their sum
+/// is infinite, or a corpus comes twice.
 pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
     if shares.is_empty() {
         return Err(Error::input(
@@ -49,6 +49,13 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
             place,
             "every weight is 0",
             "make at least one weight positive",
+        ));
+    }
+    if !total.is_finite() {
+        return Err(Error::input(
+            place,
+            "the weights' sum is infinite",
+            "use smaller weights; only their ratios count",
         ));
     }
     Ok(shares
