@@ -116,7 +116,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|candidate| (edit_distance(name, candidate), candidate))
         .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 3)
+        .filter(|(distance, candidate)| {
+            let longer = candidate.len().max(name.len());
+            *distance <= 1 + longer / 3 && 2 * distance <= longer
+        })
         .map(|(_, candidate)| candidate)
 }
 
@@ -152,5 +155,6 @@ mod tests {
         assert_eq!(nearest("n_layers", known), Some("n_layer"));
         assert_eq!(nearest("n_haed", known), Some("n_head"));
         assert_eq!(nearest("zzzzzzzz", known), None);
+        assert_eq!(nearest("foo", ["log", "seed"]), None);
     }
 }

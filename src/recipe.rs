@@ -130,9 +130,9 @@ impl Recipe {
     pub fn check(&self, places: &Places) -> Result<()> {
         self.check_sizes(places)?;
         self.check_rates(places)?;
-        normalised(&places.find("data.mixture"), &self.data.mixture)?;
+        normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
         if !self.eval.corpora.is_empty() {
-            positive(&places.find("eval.corpora"), &self.eval.corpora)?;
+            positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
         }
         self.check_budget(places)
     }
@@ -279,8 +279,8 @@ impl Recipe {
         let (key, value) = match (b.steps, b.tokens, b.flops, b.seconds) {
             (Some(n), ..) => ("budget.steps", n.to_string()),
             (_, Some(n), ..) => ("budget.tokens", n.to_string()),
-            (_, _, Some(x), _) => ("budget.flops", x.to_string()),
-            (.., x) => ("budget.seconds", x.unwrap_or(0.0).to_string()),
+            (_, _, Some(x), _) => ("budget.flops", format!("{x:?}")),
+            (.., x) => ("budget.seconds", format!("{:?}", x.unwrap_or(0.0))),
         };
         match steps {
             Some(0) => Err(Error::input(

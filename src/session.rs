@@ -5,8 +5,8 @@ use crate::{
     data::{
         Batches, Corpus, EvalWindows, Library, Share, Tokenizer, mixture::Mixture, source::Source,
     },
-    device::Compute,
-    error::{Error, Result},
+    device::{Compute, Machine},
+    error::{Error, Kind, Result},
     eval::evaluate,
     metrics::EvalRecord,
     model::Gpt,
@@ -102,11 +102,16 @@ impl Session {
             };
             let run = probe.resolve(facts)?;
             let data = self.open(&run, &tokenizer)?;
-            facts.seconds_per_step = Some(self.time_steps(&run, data)?.seconds_per_step);
+            let trial = self.trial(run, data)?;
+            fits(&trial.run)?;
+            let timing = self.time_steps(&trial.run, trial.data)?;
+            facts.seconds_per_step = Some(timing.seconds_per_step);
         }
         let run = recipe.resolve(facts)?;
         let data = self.open(&run, &tokenizer)?;
-        self.trial(run, data)
+        let trial = self.trial(run, data)?;
+        fits(&trial.run)?;
+        Ok(trial)
     }
 
     /// Writes down the texts and corpora that were opened and are not in the home yet.
@@ -236,6 +241,38 @@ impl Session {
             memory_bytes: trainer.memory_bytes(),
         })
     }
+}
+
+/// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.
+fn fits(run: &Run) -> Result<()> {
+    let memory = Machine::read().memory_bytes;
+    let rows = match run.batch.rows_per_pass {
+        0 => run.batch.rows,
+        rows => rows,
+    };
+    let m = &run.model;
+    // Weights, gradients and two moments; of each token a few vectors a layer, and logits.
+    let state = 16.0 * m.n_params(run.vocab_size) as f64;
+    let per_token = 4.0 * (8.0 * m.n_layer as f64 * m.n_embd as f64 + run.vocab_size as f64);
+    let activations = (rows * m.block_size) as f64 * per_token;
+    if memory == 0 || state + activations <= memory as f64 {
+        return Ok(());
+    }
+    let gib = |bytes: f64| bytes / f64::from(1 << 30);
+    let key = match state > activations {
+        true => "model.n_embd",
+        false => "batch.rows",
+    };
+    Err(Error::new(
+        Kind::Refused,
+        key,
+        format!(
+            "would hold {:.0} GiB at least, this machine has {:.0}",
+            gib(state + activations),
+            gib(memory as f64)
+        ),
+        "make the model smaller, or batch.rows_per_pass",
+    ))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

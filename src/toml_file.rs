@@ -1,9 +1,10 @@
 //! TOML with places: errors that name file and line, key, value and remedy.
 
 use crate::error::{Error, Result, nearest};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::de::{DeTable, DeValue};
@@ -162,14 +163,28 @@ impl Source {
     }
 
     /// The file as a `T`. Errors name the line and the nearest known key.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        toml::from_str(&self.text).map_err(|e| self.error(&e))
+    pub fn parse<T: DeserializeOwned + Serialize>(&self) -> Result<T> {
+        let value: T = toml::from_str(&self.text).map_err(|e| self.error(&e))?;
+        // Whole numbers beyond 63 bits fit some types, but not a file that is written.
+        let raw: toml::Table = toml::from_str(&self.text).map_err(|e| self.error(&e))?;
+        let shape = toml::Table::try_from(&value).expect("what TOML gave, TOML takes");
+        let mut path = Vec::new();
+        match list_for_table(&raw.into(), &shape.into(), &mut path) {
+            false => Ok(value),
+            true => {
+                let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+                Err(Error::input(
+                    self.place_of(&parts),
+                    format!("{}: is a list, [ … ]", path.join(".")),
+                    format!("give {}", in_words("struct ")),
+                ))
+            }
+        }
     }
 
     /// What the `toml` crate says, in our words.
     pub fn error(&self, error: &toml::de::Error) -> Error {
-        let at = error.span().map(|span| span.start);
-        let line = at.map_or(1, |at| self.line_at(at));
+        let line = error.span().map_or(1, |span| self.line_at(span.start));
         let place = format!("{}:{line}", self.path.display());
         let Ok(table) = DeTable::parse(&self.text) else {
             return Error::input(
@@ -179,8 +194,8 @@ impl Source {
             );
         };
         let mut key = Vec::new();
-        if let Some(at) = at {
-            key_at(table.get_ref(), at, &mut key);
+        if let Some(span) = error.span() {
+            key_at(table.get_ref(), &span, &mut key);
         }
         explain(place, &key, error.message())
     }
@@ -247,8 +262,34 @@ impl Source {
     }
 }
 
-/// The path of the key whose name or value holds this byte of the text.
-fn key_at(table: &DeTable, at: usize, path: &mut Vec<String>) -> bool {
+/// Finds where a value is a list and its type is a table: serde takes a list for a table's values
+/// in the order of the source, which nobody means.
+fn list_for_table(raw: &toml::Value, shape: &toml::Value, path: &mut Vec<String>) -> bool {
+    use toml::Value::{Array, Table};
+    match (raw, shape) {
+        (Array(_), Table(_)) => true,
+        (Array(raw), Array(shape)) => {
+            let mut items = raw.iter().zip(shape);
+            items.any(|(raw, shape)| list_for_table(raw, shape, path))
+        }
+        (Table(raw), Table(shape)) => raw.iter().any(|(key, raw)| {
+            let Some(shape) = shape.get(key) else {
+                return false;
+            };
+            path.push(key.clone());
+            let found = list_for_table(raw, shape, path);
+            if !found {
+                path.pop();
+            }
+            found
+        }),
+        _ => false,
+    }
+}
+
+/// The path of the key whose name or value this part of the text is, or is in.
+fn key_at(table: &DeTable, at: &Range<usize>, path: &mut Vec<String>) -> bool {
+    let covers = |span: Range<usize>| span.start <= at.start && at.end <= span.end;
     for (name, value) in table {
         path.push(name.get_ref().to_string());
         let inside = match value.get_ref() {
@@ -259,7 +300,7 @@ fn key_at(table: &DeTable, at: usize, path: &mut Vec<String>) -> bool {
             }),
             _ => false,
         };
-        if inside || name.span().contains(&at) || value.span().contains(&at) {
+        if inside || covers(name.span()) || covers(value.span()) {
             return true;
         }
         path.pop();
@@ -310,7 +351,7 @@ pub fn set_path(
 }
 
 /// A table as a `T`, after a key was set in it: an error is the fault of `place`.
-pub fn typed<T: DeserializeOwned>(table: toml::Table, place: &Place) -> Result<T> {
+pub fn typed<T: DeserializeOwned + Serialize>(table: toml::Table, place: &Place) -> Result<T> {
     let source = Source {
         path: PathBuf::new(),
         text: toml::to_string(&table).expect("a table is plain data"),
@@ -359,7 +400,15 @@ fn explain(place: String, path: &[String], message: &str) -> Error {
         let name = [path, &[quoted[0].to_string()]].concat().join(".");
         return Error::input(place, format!("\"{name}\" is missing"), remedy);
     }
-    let (problem, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    let (problem, expected) = match message.split_once(", expected ") {
+        None if message == "wanted string or table" => ("is no word", "enum "),
+        None => (message, ""),
+        Some((problem, expected)) => match problem {
+            "invalid type: map" => ("is a table", expected),
+            "invalid type: sequence" => ("is a list, [ … ]", expected),
+            other => (other, expected),
+        },
+    };
     let expected = in_words(expected);
     let under = match key.is_empty() {
         true => String::new(),

@@ -84,7 +84,7 @@ pub fn arms(source: &Source, proposal: &Proposal, shared: &[Vec<Change>]) -> Res
     for arm in &mut arms[1..] {
         arm.changes = changes(&control_recipe, &arm.recipe);
         one_factor(source, arm)?;
-        comparable(source, (&control_recipe, proposal.decision.matched), arm)?;
+        comparable((&control_recipe, proposal.decision.matched), arm)?;
     }
     share_what_is_measured(source, proposal, &mut arms);
     Ok(arms)
@@ -260,7 +260,7 @@ fn one_factor(source: &Source, arm: &Arm) -> Result<()> {
 }
 
 /// Arms are asked the same questions after spending the same, as far as the files alone say.
-fn comparable(source: &Source, (control, matched): (&Recipe, Matched), arm: &Arm) -> Result<()> {
+fn comparable((control, matched): (&Recipe, Matched), arm: &Arm) -> Result<()> {
     for key in ["model.block_size", "data.tokenizer"] {
         if let Some((before, after)) = arm.changes.get(key) {
             return Err(Error::input(

@@ -308,7 +308,7 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
         }
     }
     if !d.eval.is_empty() {
-        positive(&places.find("decision.eval"), &d.eval)?;
+        positive("decision.eval", &d.eval).map_err(|e| places.locate(e))?;
     }
     Ok(())
 }
