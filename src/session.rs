@@ -3,7 +3,7 @@
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{
-        Batches, Corpus, EvalWindows, Library, Share, Tokenizer, mixture::Mixture, source::Source,
+        Batches, Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source,
     },
     device::{Compute, Machine},
     error::{Error, Kind, Result},
@@ -57,25 +57,26 @@ impl Session {
         }
     }
 
-    /// Errors at the first corpus of a recipe that there is not, with the recipe's key as the place.
+    /// Errors at the first corpus that a recipe trains on or evaluates and that there is not, with
+    /// the recipe's key as the place.
     pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
-        let names = |shares: &[Share]| -> Vec<String> {
-            shares.iter().map(|share| share.corpus.clone()).collect()
-        };
-        for (key, names) in [
-            ("data.mixture", names(&recipe.data.mixture)),
-            ("eval.corpora", names(&recipe.eval.corpora)),
-            ("data.vocabulary", recipe.data.vocabulary.clone()),
+        for (key, shares) in [
+            ("data.mixture", &recipe.data.mixture),
+            ("eval.corpora", &recipe.eval.corpora),
         ] {
-            for name in names {
-                self.library.check(&name).map_err(|e| Error {
-                    problem: format!("{}: {}", e.place, e.problem),
-                    place: key.into(),
-                    ..e
-                })?;
+            for share in shares {
+                self.check_name(key, &share.corpus)?;
             }
         }
         Ok(())
+    }
+
+    fn check_name(&self, key: &str, name: &str) -> Result<()> {
+        self.library.check(name).map_err(|e| Error {
+            problem: format!("{}: {}", e.place, e.problem),
+            place: key.into(),
+            ..e
+        })
     }
 
     /// Opens a recipe's corpora (downloaded on first use) and gives the trial that it means; writes
@@ -83,6 +84,9 @@ impl Session {
     /// with the recipe's key as the place.
     pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
         self.check_names(recipe)?;
+        for name in &recipe.data.vocabulary {
+            self.check_name("data.vocabulary", name)?;
+        }
         let names = recipe.vocabulary();
         let sources = names
             .iter()

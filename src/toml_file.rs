@@ -194,10 +194,13 @@ impl Source {
             );
         };
         let mut key = Vec::new();
-        if let Some(span) = error.span() {
+        let mut value = "";
+        // The whole file, where a key is missing from it, has an empty span.
+        if let Some(span) = error.span().filter(|span| !span.is_empty()) {
             key_at(table.get_ref(), &span, &mut key);
+            value = self.text[span].lines().next().unwrap_or_default();
         }
-        explain(place, &key, error.message())
+        explain(place, (&key, value), error.message())
     }
 
     /// The changes that a table of this file means, with their lines; `path` leads to the table.
@@ -364,7 +367,7 @@ pub fn typed<T: DeserializeOwned + Serialize>(table: toml::Table, place: &Place)
 
 /// serde's message as place, problem and remedy. Its "unknown field" and "unknown variant" list
 /// what would be known.
-fn explain(place: String, path: &[String], message: &str) -> Error {
+fn explain(place: String, (path, value): (&[String], &str), message: &str) -> Error {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let key = path.join(".");
     let known = || quoted[1..].iter().copied();
@@ -401,12 +404,15 @@ fn explain(place: String, path: &[String], message: &str) -> Error {
         return Error::input(place, format!("\"{name}\" is missing"), remedy);
     }
     let (problem, expected) = match message.split_once(", expected ") {
-        None if message == "wanted string or table" => ("is no word", "enum "),
-        None => (message, ""),
+        None if message == "wanted string or table" => (format!("{value} is no word"), "enum "),
+        None if message.ends_with("value was too large") => {
+            (format!("{value} is too large"), "a smaller number")
+        }
+        None => (message.replace('\n', ", "), ""),
         Some((problem, expected)) => match problem {
-            "invalid type: map" => ("is a table", expected),
-            "invalid type: sequence" => ("is a list, [ … ]", expected),
-            other => (other, expected),
+            "invalid type: map" => ("is a table".into(), expected),
+            "invalid type: sequence" => ("is a list, [ … ]".into(), expected),
+            other => (other.into(), expected),
         },
     };
     let expected = in_words(expected);
@@ -416,7 +422,7 @@ fn explain(place: String, path: &[String], message: &str) -> Error {
     };
     Error::input(
         place,
-        format!("{under}{}", problem.replace('\n', ", ")),
+        format!("{under}{problem}"),
         format!("give {expected}"),
     )
 }

@@ -143,16 +143,18 @@ fn in_our_words(error: &clap::Error) -> Error {
         ContextKind::SuggestedValue,
     ];
     let usage = lines.clone().find(|line| line.starts_with("Usage:"));
-    let remedy = match suggested.into_iter().find_map(get) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => usage.map_or("give a value that fits".into(), |usage| {
-            usage.replacen("Usage: ", "", 1)
-        }),
+    let remedy = match (suggested.into_iter().find_map(get), usage) {
+        (Some(near), _) => format!("did you mean \"{near}\"? --help lists what there is"),
+        (None, Some(usage)) => format!("{}; --help says more", usage.replacen("Usage: ", "", 1)),
+        (None, None) => match get(ContextKind::ValidValue) {
+            Some(values) => format!("use one of {values}"),
+            None => "give another value; --help says what it takes".into(),
+        },
     };
     Error::input(
         place.unwrap_or_else(|| "the command line".into()),
         problem.join(" ").replacen("error: ", "", 1),
-        format!("{remedy}; --help says more"),
+        remedy,
     )
 }
 

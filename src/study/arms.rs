@@ -32,8 +32,13 @@ pub const STACK: &str = "stack";
 pub const NONE: &str = "none";
 
 /// Every arm with its whole recipe, the control first, then as written; `shared` are changes for
-/// all, in layers. Errors name file and line.
-pub fn arms(source: &Source, proposal: &Proposal, shared: &[Vec<Change>]) -> Result<Vec<Arm>> {
+/// all, in layers, and `set_by` is what set the study's own keys. Errors name file and line.
+pub fn arms(
+    source: &Source,
+    proposal: &Proposal,
+    shared: &[Vec<Change>],
+    set_by: &Places,
+) -> Result<Vec<Arm>> {
     let controls: Vec<&String> = proposal
         .arms
         .iter()
@@ -86,7 +91,7 @@ pub fn arms(source: &Source, proposal: &Proposal, shared: &[Vec<Change>]) -> Res
         one_factor(source, arm)?;
         comparable((&control_recipe, proposal.decision.matched), arm)?;
     }
-    share_what_is_measured(source, proposal, &mut arms);
+    share_what_is_measured(set_by, proposal, &mut arms);
     Ok(arms)
 }
 
@@ -150,7 +155,7 @@ fn frozen_keys(key: &str, place: &Place) -> Result<()> {
 }
 
 /// Same evaluation and same vocabulary for every arm, whatever each trains on.
-fn share_what_is_measured(source: &Source, proposal: &Proposal, arms: &mut [Arm]) {
+fn share_what_is_measured(set_by: &Places, proposal: &Proposal, arms: &mut [Arm]) {
     let mut trained = BTreeSet::new();
     for arm in arms.iter() {
         let mixture = arm.recipe.data.mixture.iter();
@@ -169,7 +174,7 @@ fn share_what_is_measured(source: &Source, proposal: &Proposal, arms: &mut [Arm]
     let mut vocabulary: BTreeSet<String> =
         arms.iter().flat_map(|a| a.recipe.vocabulary()).collect();
     vocabulary.extend(eval.iter().map(|share| share.corpus.clone()));
-    let place = source.place_of(&["decision", "eval"]);
+    let place = set_by.find("decision.eval");
     for arm in arms {
         if !proposal.decision.eval.is_empty() {
             arm.places.push(Place::text(place.clone(), "eval.corpora"));

@@ -177,7 +177,7 @@ impl Study {
         }
         check_words(&source, &proposal)?;
         check_decision(&places, &proposal)?;
-        let arms = arms(&source, &proposal, &[written, given])?;
+        let arms = arms(&source, &proposal, &[written, given], &places)?;
         Ok(Self {
             source,
             proposal,
