@@ -4,6 +4,7 @@
 //! rates and dropout masks are functions of the step.
 
 use crate::{
+    digest::sha256_pieces,
     error::{Error, Result},
     optim::AdamW,
     params::Params,
@@ -41,6 +42,8 @@ pub struct Header<E> {
     pub schema: String,
     /// Optimizer steps done.
     pub step: u64,
+    /// SHA-256 of every tensor's name and bytes, in order of name.
+    pub digest: String,
     #[serde(flatten)]
     pub extra: E,
 }
@@ -81,12 +84,6 @@ pub fn save<E: Serialize>(
     keep: usize,
 ) -> Result<PathBuf> {
     fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create the folder", &e))?;
-    let header = Header {
-        schema: SCHEMA.into(),
-        step,
-        extra,
-    };
-    let header = serde_json::to_string(&header).expect("a header is plain data");
     let mut tensors = Vec::new();
     for p in params.handles() {
         let spec = params.spec(p);
@@ -98,6 +95,13 @@ pub fn save<E: Serialize>(
             tensors.push((format!("{prefix}{}", spec.name), view));
         }
     }
+    let header = Header {
+        schema: SCHEMA.into(),
+        step,
+        digest: digest(&mut tensors),
+        extra,
+    };
+    let header = serde_json::to_string(&header).expect("a header is plain data");
     let metadata = HashMap::from([(KEY.to_string(), header)]);
     let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| {
         Error::failed(
@@ -135,11 +139,14 @@ impl Checkpoint {
     pub fn header<E: DeserializeOwned>(&self) -> Result<Header<E>> {
         let (_, metadata) =
             SafeTensors::read_metadata(&self.bytes).map_err(|e| self.damaged(&e))?;
-        // Reading the metadata alone does not notice a file that ends too soon.
-        self.tensors()?;
+        let mut tensors = self.tensors()?.tensors();
         let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
         let text = text.ok_or_else(|| self.damaged(&"it has no windtunnel header"))?;
-        serde_json::from_str(text).map_err(|e| self.damaged(&e))
+        let header: Header<E> = serde_json::from_str(text).map_err(|e| self.damaged(&e))?;
+        match digest(&mut tensors) == header.digest {
+            true => Ok(header),
+            false => Err(self.damaged(&"digest mismatch: bytes of its tensors were changed")),
+        }
     }
 
     /// Fills variant 0 of the arenas; `adamw` may be left out to read the model alone. Errors when
@@ -207,6 +214,13 @@ impl Checkpoint {
     fn error(&self, problem: &str, remedy: &str) -> Error {
         Error::input(self.path.display().to_string(), problem, remedy)
     }
+}
+
+/// Puts the tensors in order of name, and digests them.
+fn digest(tensors: &mut [(String, TensorView)]) -> String {
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let pieces = tensors.iter();
+    sha256_pieces(pieces.flat_map(|(name, view)| [name.as_bytes(), view.data()]))
 }
 
 fn as_bytes(values: &[f32]) -> &[u8] {

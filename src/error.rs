@@ -5,6 +5,9 @@
 
 use std::path::Path;
 
+/// What to do when a disk is full.
+pub const DISK_REMEDY: &str = "free disk space, then run the same command again; it goes on from what was saved, and nothing saved is lost";
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What sort of failure it is, and so which exit status the program ends with.
@@ -72,9 +75,8 @@ impl Error {
         let remedy = match error.kind() {
             E::NotFound => "check the path",
             E::PermissionDenied => "change the permissions, or choose another --home",
-            E::StorageFull | E::QuotaExceeded => {
-                "free disk space or choose another --home, then run the same command again"
-            }
+            E::StorageFull | E::QuotaExceeded | E::FileTooLarge => DISK_REMEDY,
+            E::ReadOnlyFilesystem => "choose another --home, on a file system that can be written",
             E::IsADirectory | E::NotADirectory => "check the path",
             _ => "look at the file and run the same command again",
         };
@@ -114,7 +116,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|candidate| (edit_distance(name, candidate), candidate))
         .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 3)
+        .filter(|(distance, candidate)| {
+            let longer = candidate.len().max(name.len());
+            *distance <= 1 + longer / 3 && 2 * distance <= longer
+        })
         .map(|(_, candidate)| candidate)
 }
 
@@ -150,5 +155,6 @@ mod tests {
         assert_eq!(nearest("n_layers", known), Some("n_layer"));
         assert_eq!(nearest("n_haed", known), Some("n_head"));
         assert_eq!(nearest("zzzzzzzz", known), None);
+        assert_eq!(nearest("foo", ["log", "seed"]), None);
     }
 }

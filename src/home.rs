@@ -21,6 +21,30 @@ pub struct HomeLock {
 }
 
 impl Home {
+    /// Errors when `home` is there and is no folder; makes nothing.
+    pub fn check(home: &Path) -> Result<()> {
+        match home.exists() && !home.is_dir() {
+            false => Ok(()),
+            true => Err(Error::input(
+                format!("--home {}", home.display()),
+                "is a file, not a folder",
+                "choose another --home",
+            )),
+        }
+    }
+
+    /// Errors when another process holds the home; makes nothing. For finding out before work that
+    /// would be in vain.
+    pub fn check_free(home: &Path) -> Result<()> {
+        match File::open(home.join("lock")) {
+            Err(_) => Ok(()),
+            Ok(mut file) => match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => Err(in_use(home, &mut file)),
+                _ => Ok(()),
+            },
+        }
+    }
+
     /// Takes the home for this process, creating it. Errors when another process holds it.
     pub fn lock(home: &Path) -> Result<HomeLock> {
         fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
@@ -40,21 +64,7 @@ impl Home {
                     .and_then(|()| write!(file, "{}", std::process::id()));
                 Ok(HomeLock { _file: file })
             }
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file
-                    .rewind()
-                    .and_then(|()| file.read_to_string(&mut holder));
-                let holder = match holder.trim() {
-                    "" => "another process".to_string(),
-                    pid => format!("process {pid}"),
-                };
-                Err(Error::input(
-                    home.display().to_string(),
-                    format!("this home is in use by {holder}"),
-                    "wait until it is done, stop it, or choose another --home",
-                ))
-            }
+            Err(TryLockError::WouldBlock) => Err(in_use(home, &mut file)),
             Err(TryLockError::Error(error)) => Err(Error::io(&path, "lock", &error)),
         }
     }
@@ -73,7 +83,7 @@ impl Home {
             [] => {
                 let near = nearest(name, runs.iter().map(String::as_str));
                 Err(Error::input(
-                    name,
+                    format!("run \"{name}\""),
                     format!("no run in {} has this id", home.display()),
                     match near {
                         Some(id) => format!("did you mean {id}? `windtunnel ls` lists them"),
@@ -82,7 +92,7 @@ impl Home {
                 ))
             }
             _ => Err(Error::input(
-                name,
+                format!("run \"{name}\""),
                 format!("{} runs start so", matching.len()),
                 format!("give more of the id: {}", join(&matching)),
             )),
@@ -100,6 +110,22 @@ impl Home {
         ids.sort();
         ids
     }
+}
+
+fn in_use(home: &Path, lock: &mut File) -> Error {
+    let mut holder = String::new();
+    let _ = lock
+        .rewind()
+        .and_then(|()| lock.read_to_string(&mut holder));
+    let holder = match holder.trim() {
+        "" => "another process".to_string(),
+        pid => format!("process {pid}"),
+    };
+    Error::input(
+        home.display().to_string(),
+        format!("this home is in use by {holder}"),
+        "wait until it is done, stop it, or choose another --home",
+    )
 }
 
 fn join(ids: &[&String]) -> String {

@@ -9,10 +9,10 @@ use crate::{
     optim::OptimizerConfig,
     run::{LogConfig, Run},
     schedule::ScheduleConfig,
-    toml_file::{Place, Source, parse_value, set_path, typed},
+    toml_file::{Change, Place, Places, Source, overrides, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 /// A recipe as somebody wrote it. Every table has nanoGPT's defaults but `[data]` and `[budget]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Budget {
     pub seconds: Option<f64>,
 }
 
+/// The largest count: what JSON and TOML both hold exactly.
+const MOST: u64 = (1 << 53) - 1;
+
 /// What resolving needs to know besides the recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Facts {
@@ -65,25 +68,28 @@ pub struct Facts {
 }
 
 impl Recipe {
-    /// Reads a recipe and applies `dotted.key=value` changes. Errors name file and line, or the
-    /// change, with the nearest known key.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let (mut recipe, place) = Self::read(path)?;
-        let mut places = vec![place];
-        for text in overrides {
-            let (key, value) = text.split_once('=').ok_or_else(|| {
-                Error::input(
-                    format!("override \"{text}\""),
-                    "has no \"=\"",
-                    "write dotted.key=value, such as optimizer.lr=3e-3",
-                )
-            })?;
-            let place = Place::text(format!("override \"{text}\""), key);
-            recipe = recipe.patched(key, parse_value(value), &place)?;
-            places.push(place);
-        }
+    /// Keys and tables of a recipe.
+    pub const KEYS: [&str; 10] = [
+        "seed",
+        "data",
+        "model",
+        "batch",
+        "budget",
+        "optimizer",
+        "schedule",
+        "eval",
+        "checkpoint",
+        "log",
+    ];
+
+    /// Reads a recipe and applies `dotted.key=value` changes; gives also what set its keys. Errors
+    /// name file and line, or the change, with the nearest known key.
+    pub fn load(path: &Path, changes: &[String]) -> Result<(Self, Places)> {
+        let (recipe, place) = Self::read(path)?;
+        let mut places = Places::new(place);
+        let recipe = recipe.patched(&overrides(changes)?, &mut places)?;
         recipe.check(&places)?;
-        Ok(recipe)
+        Ok((recipe, places))
     }
 
     /// A recipe as its file says, unchecked, and the place that errors name.
@@ -92,45 +98,71 @@ impl Recipe {
         Ok((source.parse()?, source.place()))
     }
 
-    /// The recipe with one key changed; `place` is what an error names.
-    pub fn patched(&self, key: &str, value: toml::Value, place: &Place) -> Result<Self> {
-        let mut table = toml::Table::try_from(self).expect("a recipe is plain data");
-        if let Some(kind) = key.strip_prefix("budget.")
-            && ["steps", "tokens", "flops", "seconds"].contains(&kind)
-        {
-            // One budget replaces another.
-            table.insert("budget".into(), toml::Table::new().into());
+    /// The recipe with changes that were made together; their places are added to `places`. Errors
+    /// when a key is unknown, a value has the wrong type, or two of the changes set two budgets.
+    pub fn patched(&self, changes: &[Change], places: &mut Places) -> Result<Self> {
+        let mut recipe = self.clone();
+        let mut budget: Option<&str> = None;
+        for (key, value, place) in changes {
+            let mut table = toml::Table::try_from(&recipe).expect("a recipe is plain data");
+            if let Some(kind) = key.strip_prefix("budget.") {
+                // One budget replaces another, but not one that stands beside it.
+                if ["steps", "tokens", "flops", "seconds"].contains(&kind) && budget.is_none() {
+                    table.insert("budget".into(), toml::Table::new().into());
+                }
+                if let Some(other) = budget.filter(|other| *other != kind) {
+                    return Err(Error::input(
+                        place.find(key).unwrap_or_default(),
+                        format!("budget.{kind} is set beside budget.{other}"),
+                        "give exactly one of steps, tokens, flops and seconds",
+                    ));
+                }
+                budget = Some(kind);
+            }
+            set_path(&mut table, key, value.clone(), place)?;
+            recipe = typed(table, place)?;
+            places.push(place.clone());
         }
-        set_path(&mut table, key, value, place)?;
-        typed(table, key, place)
+        Ok(recipe)
     }
 
     /// Errors at the first setting that can't be meant, with the place that set it.
-    pub fn check(&self, places: &[Place]) -> Result<()> {
-        // The last place that sets a key is the one that counts.
-        let place = |key: &str| {
-            let found = places.iter().rev().find_map(|place| place.find(key));
-            found.unwrap_or_else(|| format!("{key} (default)"))
-        };
-        let wrong = |key: &str, value: &dyn std::fmt::Display, problem: &str, remedy: String| {
+    pub fn check(&self, places: &Places) -> Result<()> {
+        self.check_sizes(places)?;
+        self.check_rates(places)?;
+        normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
+        if !self.eval.corpora.is_empty() {
+            positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
+        }
+        self.check_budget(places)
+    }
+
+    fn check_sizes(&self, places: &Places) -> Result<()> {
+        let wrong = |keys: &[&str], value: &dyn Display, problem: &str, remedy: String| {
             Err(Error::input(
-                place(key),
-                format!("{key} is {value}: {problem}"),
+                places.find_any(keys),
+                format!("{} is {value}: {problem}", keys[0]),
                 remedy,
             ))
         };
         let m = &self.model;
-        for (key, value) in [
-            ("model.n_layer", m.n_layer),
-            ("model.n_head", m.n_head),
-            ("model.n_embd", m.n_embd),
-            ("model.block_size", m.block_size),
-            ("batch.rows", self.batch.rows),
-            ("checkpoint.keep", self.checkpoint.keep),
-            ("log.every", self.log.every as usize),
+        const SIZE: u64 = 1 << 24;
+        for (key, value, least, most) in [
+            ("seed", self.seed, 0, MOST),
+            ("model.n_layer", m.n_layer as u64, 1, SIZE),
+            ("model.n_head", m.n_head as u64, 1, SIZE),
+            ("model.n_embd", m.n_embd as u64, 1, SIZE),
+            ("model.block_size", m.block_size as u64, 1, SIZE),
+            ("batch.rows", self.batch.rows as u64, 1, SIZE),
+            ("eval.every", self.eval.every, 0, MOST),
+            ("eval.windows", self.eval.windows as u64, 0, MOST),
+            ("checkpoint.every", self.checkpoint.every, 0, MOST),
+            ("checkpoint.keep", self.checkpoint.keep as u64, 1, SIZE),
+            ("log.every", self.log.every, 1, MOST),
         ] {
-            if value == 0 || value > 1 << 24 {
-                return wrong(key, &value, "out of range", format!("use 1 to {}", 1 << 24));
+            if !(least..=most).contains(&value) {
+                let remedy = format!("use {least} to {most}");
+                return wrong(&[key], &value, "out of range", remedy);
             }
         }
         if !m.n_embd.is_multiple_of(m.n_head) {
@@ -139,111 +171,69 @@ impl Recipe {
                 .map(|h| h.to_string())
                 .collect();
             let problem = format!("heads do not divide the width, model.n_embd = {}", m.n_embd);
-            return wrong(
-                "model.n_head",
-                &m.n_head,
-                &problem,
-                format!("use one of {}", fitting.join(", ")),
-            );
+            let remedy = format!("use one of {}", fitting.join(", "));
+            let keys = ["model.n_head", "model.n_embd"];
+            return wrong(&keys, &m.n_head, &problem, remedy);
         }
         // A model of 2^36 parameters would need a terabyte; sums below stay far from overflow.
         let size = (m.n_layer as f64 * 12.0) * (m.n_embd as f64).powi(2);
         let step = self.batch.rows as f64 * m.block_size as f64;
         if size > 2f64.powi(36) {
-            return wrong(
-                "model.n_embd",
-                &m.n_embd,
-                &format!("{size:.1e} parameters do not fit any machine"),
-                "make the model smaller".into(),
-            );
+            let problem = format!("{size:.1e} parameters do not fit any machine");
+            let keys = ["model.n_embd", "model.n_layer"];
+            return wrong(&keys, &m.n_embd, &problem, "make the model smaller".into());
         }
         if step > 2f64.powi(31) {
-            return wrong(
-                "batch.rows",
-                &self.batch.rows,
-                &format!("{step:.1e} tokens in one step"),
-                "use fewer rows".into(),
-            );
+            let problem = format!("{step:.1e} tokens in one step");
+            let keys = ["batch.rows", "model.block_size"];
+            return wrong(&keys, &self.batch.rows, &problem, "use fewer rows".into());
         }
-        let per_pass = self.batch.rows_per_pass;
-        if per_pass > 0 && !self.batch.rows.is_multiple_of(per_pass) {
-            let problem = format!("does not divide batch.rows = {}", self.batch.rows);
-            let remedy = format!("use a divisor of {}, or 0 for all at once", self.batch.rows);
+        let (rows, part) = (self.batch.rows, self.batch.rows_per_pass);
+        if part > 0 && !rows.is_multiple_of(part) {
+            let problem = format!("does not divide batch.rows = {rows}");
+            let remedy = format!("use a divisor of {rows}, or 0 for all at once");
             return wrong(
-                "batch.rows_per_pass",
-                &self.batch.rows_per_pass,
+                &["batch.rows_per_pass", "batch.rows"],
+                &part,
                 &problem,
                 remedy,
             );
         }
-        let o = &self.optimizer;
-        let s = &self.schedule;
-        let fraction = 0.0..1.0;
-        let closed = |x: f64| (0.0..=1.0).contains(&x);
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        for (key, value, ok, remedy) in [
-            (
-                "model.dropout",
-                m.dropout,
-                fraction.contains(&m.dropout),
-                "use 0 or more and below 1",
-            ),
-            (
-                "optimizer.lr",
-                o.lr,
-                o.lr > 0.0 && o.lr.is_finite(),
-                "use a number above 0",
-            ),
-            (
-                "optimizer.betas",
-                o.betas[0],
-                fraction.contains(&o.betas[0]),
-                "use 0 or more and below 1 for both",
-            ),
-            (
-                "optimizer.betas",
-                o.betas[1],
-                fraction.contains(&o.betas[1]),
-                "use 0 or more and below 1 for both",
-            ),
-            ("optimizer.eps", o.eps, not_negative(o.eps), "use 0 or more"),
-            (
-                "optimizer.weight_decay",
-                o.weight_decay,
-                not_negative(o.weight_decay),
-                "use 0 or more",
-            ),
-            (
-                "optimizer.max_grad_norm",
-                o.max_grad_norm,
-                not_negative(o.max_grad_norm),
-                "use 0 (off) or more",
-            ),
-            (
-                "schedule.warmup",
-                s.warmup,
-                closed(s.warmup),
-                "use a fraction of all steps, 0 to 1",
-            ),
-            (
-                "schedule.final",
-                s.final_fraction,
-                closed(s.final_fraction),
-                "use a fraction of the peak, 0 to 1",
-            ),
-        ] {
-            if !ok {
-                return wrong(key, &value, "out of range", remedy.into());
-            }
-        }
-        normalised(&place("data.mixture"), &self.data.mixture)?;
-        if !self.eval.corpora.is_empty() {
-            positive(&place("eval.corpora"), &self.eval.corpora)?;
-        }
-        self.check_budget(&place("budget"))
+        Ok(())
     }
 
-    fn check_budget(&self, place: &str) -> Result<()> {
+    fn check_rates(&self, places: &Places) -> Result<()> {
+        let (m, o, s) = (&self.model, &self.optimizer, &self.schedule);
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let closed = |x: f64| (0.0..=1.0).contains(&x);
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        type Fits = fn(f64) -> bool;
+        let below_one: (Fits, &str) = (fraction, "use 0 or more and below 1");
+        let of_all: (Fits, &str) = (closed, "use a fraction of all steps, 0 to 1");
+        let of_peak: (Fits, &str) = (closed, "use a fraction of the peak, 0 to 1");
+        let above: (Fits, &str) = (positive, "use a number above 0");
+        let least: (Fits, &str) = (not_negative, "use 0 or more");
+        for (key, value, (fits, remedy)) in [
+            ("model.dropout", m.dropout, below_one),
+            ("optimizer.lr", o.lr, above),
+            ("optimizer.betas", o.betas[0], below_one),
+            ("optimizer.betas", o.betas[1], below_one),
+            ("optimizer.eps", o.eps, least),
+            ("optimizer.weight_decay", o.weight_decay, least),
+            ("optimizer.max_grad_norm", o.max_grad_norm, least),
+            ("schedule.warmup", s.warmup, of_all),
+            ("schedule.final", s.final_fraction, of_peak),
+        ] {
+            if !fits(value) {
+                let problem = format!("{key} is {value}: out of range");
+                return Err(Error::input(places.find(key), problem, remedy));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_budget(&self, places: &Places) -> Result<()> {
         let b = &self.budget;
         let given = [
             b.steps.map(|x| ("steps", x as f64)),
@@ -252,29 +242,58 @@ impl Recipe {
             b.seconds.map(|x| ("seconds", x)),
         ];
         let given: Vec<(&str, f64)> = given.into_iter().flatten().collect();
-        match given[..] {
-            [(kind, value)] if !(value > 0.0 && value.is_finite()) => Err(Error::input(
-                place,
+        let [(kind, value)] = given[..] else {
+            let names: Vec<&str> = given.iter().map(|(kind, _)| *kind).collect();
+            let problem = match &names[..] {
+                [] => "[budget] sets none of steps, tokens, flops and seconds".into(),
+                names => format!("[budget] sets {}", names.join(" and ")),
+            };
+            let remedy = "give exactly one of steps, tokens, flops and seconds";
+            return Err(Error::input(places.find("budget"), problem, remedy));
+        };
+        if !(value > 0.0 && value.is_finite()) {
+            return Err(Error::input(
+                places.find(&format!("budget.{kind}")),
                 format!("budget.{kind} is {value}"),
                 "use a number above 0",
-            )),
-            [("tokens", tokens)] if tokens < self.tokens_per_step() as f64 => Err(Error::input(
-                place,
-                format!(
-                    "budget.tokens is {tokens}, less than one step of {} tokens",
-                    self.tokens_per_step()
-                ),
+            ));
+        }
+        self.whole_steps(match kind {
+            "steps" => b.steps,
+            "tokens" => b.tokens.map(|tokens| tokens / self.tokens_per_step()),
+            _ => None,
+        })
+        .map(|_| ())
+        .map_err(|e| Error {
+            place: places.find_any(&[&e.place, "batch.rows", "model.block_size"]),
+            problem: format!("{}: {}", e.place, e.problem),
+            ..e
+        })
+    }
+
+    /// At least one step, and no more tokens than can be counted, of a number of steps that is
+    /// known already. Errors name the budget's key.
+    fn whole_steps(&self, steps: Option<u64>) -> Result<Option<u64>> {
+        let per_step = self.tokens_per_step();
+        let b = &self.budget;
+        let (key, value) = match (b.steps, b.tokens, b.flops, b.seconds) {
+            (Some(n), ..) => ("budget.steps", n.to_string()),
+            (_, Some(n), ..) => ("budget.tokens", n.to_string()),
+            (_, _, Some(x), _) => ("budget.flops", format!("{x:?}")),
+            (.., x) => ("budget.seconds", format!("{:?}", x.unwrap_or(0.0))),
+        };
+        match steps {
+            Some(0) => Err(Error::input(
+                key,
+                format!("{value} is less than one step of {per_step} tokens"),
                 "raise the budget, or lower batch.rows or model.block_size",
             )),
-            [_] => Ok(()),
-            _ => Err(Error::input(
-                place,
-                format!(
-                    "[budget] has {} of steps, tokens, flops and seconds",
-                    given.len()
-                ),
-                "give exactly one",
+            Some(n) if n > MOST / per_step => Err(Error::input(
+                key,
+                format!("{value} is more than {MOST} tokens"),
+                "lower the budget",
             )),
+            steps => Ok(steps),
         }
     }
 
@@ -316,7 +335,8 @@ impl Recipe {
         names
     }
 
-    /// The run that this recipe means. Errors when a budget in seconds has no measured speed.
+    /// The run that this recipe means. Errors, with a key as the place, when the budget is less
+    /// than a step or has no measured speed.
     pub fn resolve(&self, facts: Facts) -> Result<Run> {
         let per_step = self.tokens_per_step();
         let b = &self.budget;
@@ -326,7 +346,7 @@ impl Recipe {
             (_, _, Some(flops), _) => {
                 (flops / (self.model.flops_per_token(facts.vocab_size) * per_step as f64)) as u64
             }
-            (.., Some(seconds)) => {
+            (.., seconds) => {
                 let per_step = facts.seconds_per_step.ok_or_else(|| {
                     Error::input(
                         "budget.seconds",
@@ -334,10 +354,10 @@ impl Recipe {
                         "use budget.steps",
                     )
                 })?;
-                (seconds / per_step) as u64
+                (seconds.unwrap_or(0.0) / per_step) as u64
             }
-            _ => 0,
         };
+        self.whole_steps(Some(steps))?;
         let sorted = |place: &str, shares: &[Share]| -> Result<Vec<Share>> {
             let mut shares = normalised(place, shares)?;
             shares.sort_by(|a, b| a.corpus.cmp(&b.corpus));
@@ -345,7 +365,7 @@ impl Recipe {
         };
         let mut run = Run {
             seed: self.seed,
-            steps: steps.max(1),
+            steps,
             vocab_size: facts.vocab_size,
             data: self.data.clone(),
             model: self.model.clone(),

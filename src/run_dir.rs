@@ -94,6 +94,15 @@ impl Environment {
     }
 }
 
+/// What `outcome.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// Of the outcome's canonical JSON.
+    digest: String,
+}
+
 /// The folder of one run.
 #[derive(Debug, Clone)]
 pub struct RunDir {
@@ -122,17 +131,26 @@ impl RunDir {
         self.path.join("recipe.toml")
     }
 
-    /// The outcome, once the run ended. Errors when the file is damaged.
+    /// The outcome, once the run ended. Errors when the file is damaged or was edited.
     pub fn outcome(&self) -> Result<Option<Outcome>> {
         let path = self.path.join("outcome.json");
         if !path.exists() {
             return Ok(None);
         }
-        files::read_json(
-            &path,
-            "delete this file; the run is finished again from its last checkpoint",
-        )
-        .map(Some)
+        let remedy = "delete this file and run the same command again; the run is finished again from its last checkpoint";
+        let sealed: Sealed = files::read_json(&path, remedy)?;
+        let digest = sha256_json(&sealed.outcome);
+        match digest == sealed.digest {
+            true => Ok(Some(sealed.outcome)),
+            false => Err(Error::input(
+                path.display().to_string(),
+                format!(
+                    "the outcome was edited: it has digest {digest}, it was written with {}",
+                    sealed.digest
+                ),
+                remedy,
+            )),
+        }
     }
 
     pub fn environment(&self) -> Result<Environment> {
@@ -190,12 +208,18 @@ impl RunDir {
 
     /// Writes the outcome: from now on the run is finished.
     pub(crate) fn finish(&self, outcome: &Outcome, step: u64) -> Result<()> {
-        files::write_json(&self.path.join("outcome.json"), outcome)?;
+        let sealed = Sealed {
+            digest: sha256_json(outcome),
+            outcome: outcome.clone(),
+        };
+        files::write_json(&self.path.join("outcome.json"), &sealed)?;
         self.event("finish", step)
     }
 
-    /// `metrics.jsonl`, cut back to the records up to `step`, ready for more.
-    pub(crate) fn metrics(&self, step: u64) -> Result<MetricsWriter> {
+    /// `metrics.jsonl`, cut back to the records up to `step`, ready for more. The evaluation after
+    /// the last of `steps` is made again by whoever goes on from there.
+    pub(crate) fn metrics(&self, step: u64, steps: u64) -> Result<MetricsWriter> {
+        let last = |record: &Record| record.step() == steps && matches!(record, Record::Eval(_));
         let path = self.path.join("metrics.jsonl");
         let kept: String = match step {
             0 => String::new(),
@@ -203,7 +227,8 @@ impl RunDir {
                 .map_err(|e| Error::io(&path, "read", &e))?
                 .lines()
                 .filter(|line| {
-                    serde_json::from_str::<Record>(line).is_ok_and(|record| record.step() <= step)
+                    serde_json::from_str::<Record>(line)
+                        .is_ok_and(|record| record.step() <= step && !last(&record))
                 })
                 .fold(String::new(), |text, line| text + line + "\n"),
         };

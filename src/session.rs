@@ -3,8 +3,8 @@
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{Batches, Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
-    device::Compute,
-    error::{Error, Result},
+    device::{Compute, Machine},
+    error::{Error, Kind, Result},
     eval::evaluate,
     metrics::EvalRecord,
     model::Gpt,
@@ -20,7 +20,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -55,13 +55,37 @@ impl Session {
         }
     }
 
-    /// Opens a recipe's corpora (made or fetched on first use) and gives the trial that it means.
-    /// Errors at the first name or size that does not fit; then no run folder was made.
-    pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
-        let names = recipe.vocabulary();
-        for name in &names {
-            self.library.check(name)?;
+    /// Errors at the first corpus that a recipe trains on or evaluates and that there is not, with
+    /// the recipe's key as the place.
+    pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
+        for (key, shares) in [
+            ("data.mixture", &recipe.data.mixture),
+            ("eval.corpora", &recipe.eval.corpora),
+        ] {
+            for share in shares {
+                self.check_name(key, &share.corpus)?;
+            }
         }
+        Ok(())
+    }
+
+    fn check_name(&self, key: &str, name: &str) -> Result<()> {
+        self.library.check(name).map_err(|e| Error {
+            problem: format!("{}: {}", e.place, e.problem),
+            place: key.into(),
+            ..e
+        })
+    }
+
+    /// Opens a recipe's corpora (downloaded on first use) and gives the trial that it means; writes
+    /// nothing else before [`Session::keep`]. Errors at the first name or size that does not fit,
+    /// with the recipe's key as the place.
+    pub fn resolve(&self, recipe: &Recipe) -> Result<Trial> {
+        self.check_names(recipe)?;
+        for name in &recipe.data.vocabulary {
+            self.check_name("data.vocabulary", name)?;
+        }
+        let names = recipe.vocabulary();
         let sources = names
             .iter()
             .map(|name| self.text(name))
@@ -80,11 +104,24 @@ impl Session {
             };
             let run = probe.resolve(facts)?;
             let data = self.open(&run, &tokenizer)?;
-            facts.seconds_per_step = Some(self.time_steps(&run, data)?.seconds_per_step);
+            let trial = self.trial(run, data)?;
+            fits(&trial.run)?;
+            let timing = self.time_steps(&trial.run, trial.data)?;
+            facts.seconds_per_step = Some(timing.seconds_per_step);
         }
         let run = recipe.resolve(facts)?;
         let data = self.open(&run, &tokenizer)?;
-        self.trial(run, data)
+        let trial = self.trial(run, data)?;
+        fits(&trial.run)?;
+        Ok(trial)
+    }
+
+    /// Writes down the texts and corpora that were opened and are not in the home yet.
+    pub fn keep(&self) -> Result<()> {
+        for name in lock(&self.texts).keys() {
+            self.library.keep(name)?;
+        }
+        lock(&self.corpora).values().try_for_each(|c| c.keep())
     }
 
     /// The same trial with another seed.
@@ -135,7 +172,7 @@ impl Session {
     }
 
     fn text(&self, name: &str) -> Result<Arc<Source>> {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = lock(&self.texts);
         if let Some(text) = texts.get(name) {
             return Ok(text.clone());
         }
@@ -146,7 +183,7 @@ impl Session {
 
     fn corpus(&self, name: &str, tokenizer: &Tokenizer) -> Result<Arc<Corpus>> {
         let source = self.text(name)?;
-        let mut corpora = self.corpora.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut corpora = lock(&self.corpora);
         let key = (name.to_string(), tokenizer.digest());
         if let Some(corpus) = corpora.get(&key) {
             return Ok(corpus.clone());
@@ -206,6 +243,42 @@ impl Session {
             memory_bytes: trainer.memory_bytes(),
         })
     }
+}
+
+/// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.
+fn fits(run: &Run) -> Result<()> {
+    let memory = Machine::read().memory_bytes;
+    let rows = match run.batch.rows_per_pass {
+        0 => run.batch.rows,
+        rows => rows,
+    };
+    let m = &run.model;
+    // Weights, gradients and two moments; of each token a few vectors a layer, and logits.
+    let state = 16.0 * m.n_params(run.vocab_size) as f64;
+    let per_token = 4.0 * (8.0 * m.n_layer as f64 * m.n_embd as f64 + run.vocab_size as f64);
+    let activations = (rows * m.block_size) as f64 * per_token;
+    if memory == 0 || state + activations <= memory as f64 {
+        return Ok(());
+    }
+    let gib = |bytes: f64| bytes / f64::from(1 << 30);
+    let key = match state > activations {
+        true => "model.n_embd",
+        false => "batch.rows",
+    };
+    Err(Error::new(
+        Kind::Refused,
+        key,
+        format!(
+            "would hold {:.0} GiB at least, this machine has {:.0}",
+            gib(state + activations),
+            gib(memory as f64)
+        ),
+        "make the model smaller, or batch.rows_per_pass",
+    ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a few steps showed.

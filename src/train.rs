@@ -255,7 +255,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
     let restored = trainer.restore(job.dir)?;
     let spent_before = restored.as_ref().map_or(0.0, |extra| extra.cost.seconds);
     job.dir.begin(job.run, &job.compute.class, trainer.step)?;
-    let mut metrics = job.dir.metrics(trainer.step)?;
+    let mut metrics = job.dir.metrics(trainer.step, job.run.steps)?;
     let started = Instant::now();
     let (steps, eval_every, save_every) =
         (job.run.steps, job.run.eval.every, job.run.checkpoint.every);

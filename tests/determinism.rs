@@ -54,7 +54,7 @@ fn trial(session: &Session, changes: &[&str]) -> Trial {
     std::fs::write(&path, RECIPE).unwrap();
     let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
     session
-        .resolve(&Recipe::load(&path, &changes).unwrap())
+        .resolve(&Recipe::load(&path, &changes).unwrap().0)
         .unwrap()
 }
 

@@ -62,8 +62,9 @@ pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
         Command::List => list(&library, output),
         Command::Fetch { corpus } => bring(global, corpus, output),
         Command::Add { file, name } => {
+            let added = library.to_add(name, file)?;
             let _lock = Home::lock(&global.home)?;
-            let added = library.add(name, file)?;
+            library.add(name, &added)?;
             output.result(
                 "windtunnel.data_add.v1",
                 &json!({ "corpus": name, "path": added.path, "sha256": added.sha256 }),
@@ -98,14 +99,16 @@ fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
     let Some(recipe) = recipes.iter().find(|recipe| recipe.name == corpus) else {
         let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
         return Err(Error::input(
-            corpus,
-            "no such corpus to fetch",
+            format!("corpus \"{corpus}\""),
+            "there is no such corpus to fetch",
             match nearest(corpus, names.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
+                Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are: {}", names.join(", ")),
             },
         ));
     };
+    // A wrong file is found out before anything is written.
+    fetch::find(recipe, &global.home)?;
     let _lock = Home::lock(&global.home)?;
     let bar = output.bars().then(|| {
         let bar = ProgressBar::new(recipe.bytes);
@@ -136,8 +139,8 @@ fn write(args: &SynthArgs, output: Output) -> Result<()> {
     let Some(grammar) = GRAMMARS.iter().find(|g| g.name == args.corpus) else {
         let names: Vec<&str> = GRAMMARS.iter().map(|g| g.name).collect();
         return Err(Error::input(
-            args.corpus.clone(),
-            "no such built-in corpus",
+            format!("corpus \"{}\"", args.corpus),
+            "there is no such built-in corpus",
             format!("there are: {}", names.join(", ")),
         ));
     };

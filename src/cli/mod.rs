@@ -18,9 +18,13 @@ mod train;
 
 use crate::{
     device::{Compute, DeviceChoice, cores},
-    error::Result,
+    error::{Error, Result},
+    home::Home,
 };
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ErrorKind},
+};
 use output::Output;
 use std::{
     path::PathBuf,
@@ -98,7 +102,10 @@ enum Command {
 
 /// Parses the arguments, runs the command, prints its result or its error.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
     let output = Output::new(cli.global.json);
     let result = dispatch(cli, output);
     match result {
@@ -110,8 +117,50 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints help where that was asked for, or what is wrong with the command line.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().skip(1).any(|arg| arg == "--json");
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || (help && !json) {
+        let _ = error.print();
+        return ExitCode::from(if help { 2 } else { 0 });
+    }
+    let error = in_our_words(error);
+    Output::new(json).error(&error);
+    ExitCode::from(error.exit_code())
+}
+
+/// What clap says as place, problem and remedy.
+fn in_our_words(error: &clap::Error) -> Error {
+    let get = |kind| error.get(kind).map(ToString::to_string);
+    let place = get(ContextKind::InvalidArg).or_else(|| get(ContextKind::InvalidSubcommand));
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim);
+    let problem: Vec<&str> = lines.clone().take_while(|line| !line.is_empty()).collect();
+    let suggested = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    let usage = lines.clone().find(|line| line.starts_with("Usage:"));
+    let remedy = match (suggested.into_iter().find_map(get), usage) {
+        (Some(near), _) => format!("did you mean \"{near}\"? --help lists what there is"),
+        (None, Some(usage)) => format!("{}; --help says more", usage.replacen("Usage: ", "", 1)),
+        (None, None) => match get(ContextKind::ValidValue) {
+            Some(values) => format!("use one of {values}"),
+            None => "give another value; --help says what it takes".into(),
+        },
+    };
+    Error::input(
+        place.unwrap_or_else(|| "the command line".into()),
+        problem.join(" ").replacen("error: ", "", 1),
+        remedy,
+    )
+}
+
 fn dispatch(cli: Cli, output: Output) -> Result<()> {
     let global = &cli.global;
+    Home::check(&global.home)?;
     match cli.command {
         Command::Run(args) => run::run(global, &args, output),
         Command::Plan(args) => plan::run(global, &args, output),

@@ -37,17 +37,19 @@ enum Expect {
 }
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    Home::check_free(&global.home)?;
     let ready = ready(global, &args.study, output)?;
-    let _lock = Home::lock(&global.home)?;
     let contract = &ready.planned.contract;
     let forecast =
         ready
             .planned
-            .forecast(&ready.session, &Ledger::open(&global.home)?, ready.jobs)?;
+            .forecast(&ready.session, &Ledger::read(&global.home)?, ready.jobs)?;
     if forecast.finished < forecast.trials {
         output.note(&plan::describe(&forecast));
         forecast.check(contract, ready.available_bytes)?;
     }
+    let _lock = Home::lock(&global.home)?;
+    ready.session.keep()?;
     let progress = StudyProgress::new(contract, forecast.trials, output);
     let result = run_study(
         &ready.session,

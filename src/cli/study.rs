@@ -54,7 +54,9 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready>
     Ok(Ready {
         session,
         planned,
-        jobs: args.jobs.map_or(side_by_side, usize::from),
+        jobs: args
+            .jobs
+            .map_or(side_by_side, |jobs| usize::from(jobs).min(trials)),
         available_bytes: Machine::read().available_bytes,
     })
 }

@@ -7,6 +7,7 @@ use crate::{
     metrics::{Ending, Outcome},
     recipe::Recipe,
     session::Session,
+    study::ledger::Ledger,
     train::train,
 };
 use std::path::PathBuf;
@@ -21,15 +22,19 @@ pub struct Args {
 }
 
 pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let (recipe, places) = Recipe::load(&args.recipe, &args.overrides)?;
     let compute = global.compute(output)?;
+    Home::check_free(&global.home)?;
     let session = Session::new(&global.home, compute);
-    let trial = session.resolve(&recipe)?;
+    let trial = session.resolve(&recipe).map_err(|e| places.locate(e))?;
     let _lock = Home::lock(&global.home)?;
+    session.keep()?;
+    let ledger = Ledger::open(&global.home)?;
     let mut progress = RunProgress::new(&trial.id.to_string(), output, None);
     let job = session.job(&trial, stop_on_interrupt());
     let outcome = train(job, &mut |p| progress.update(p))?;
     progress.finish();
+    ledger.record(&outcome)?;
     output.result(
         "windtunnel.train.v1",
         &outcome,

@@ -2,7 +2,8 @@
 //!
 //! The parts are train, then the locked test part, then validation; each is whole documents. A
 //! folder `<home>/corpora/<name>-<8 hex>` is made for each (text, tokenizer, split), beside its
-//! place and renamed, so a kill leaves nothing half-made.
+//! place and renamed, so a kill leaves nothing half-made. Opening a corpus makes nothing: one that
+//! is new stays in memory until [`Corpus::keep`], so that bad input found later touches no disk.
 
 use super::{
     source::{Source, SplitRule},
@@ -10,7 +11,7 @@ use super::{
     tokenizer::Tokenizer,
 };
 use crate::{
-    digest::{sha256, sha256_file, sha256_json},
+    digest::{sha256, sha256_json},
     error::{Error, Result},
     files,
 };
@@ -77,8 +78,17 @@ pub struct PartCounts {
 #[derive(Debug)]
 pub struct Corpus {
     manifest: Manifest,
-    tokens: Mmap,
+    folder: PathBuf,
+    tokens: Tokens,
     documents: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Tokens {
+    /// Of a file that is kept.
+    Kept(Mmap),
+    /// Of a corpus that is not on the disk yet.
+    New(Vec<u16>),
 }
 
 const SCHEMA: &str = "windtunnel.corpus.v2";
@@ -86,17 +96,97 @@ const SCHEMA: &str = "windtunnel.corpus.v2";
 const CHECKED_BYTES: u64 = 256 << 20;
 
 impl Corpus {
-    /// Opens the corpus, making it first if this text was never tokenised so. Errors when the text
-    /// does not fit the tokenizer, or what is kept of it is damaged.
+    /// Opens the corpus, or makes it in memory if this text was never tokenised so. Errors when the
+    /// text does not fit the tokenizer, or what is kept of it is damaged.
     pub fn open(home: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Arc<Self>> {
         let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
         let folder = home
             .join("corpora")
             .join(format!("{}-{}", source.name, &address[..8]));
-        if !folder.join("manifest.json").exists() {
-            make(&folder, source, tokenizer)?;
+        match folder.join("manifest.json").exists() {
+            true => Self::read(&folder, source, tokenizer).map(Arc::new),
+            false => Self::make(folder, source, tokenizer).map(Arc::new),
         }
-        Self::read(&folder, source, tokenizer).map(Arc::new)
+    }
+
+    /// Writes a corpus that is new, whole or not at all; one that is kept stays as it is.
+    pub fn keep(&self) -> Result<()> {
+        match &self.tokens {
+            Tokens::Kept(_) => Ok(()),
+            Tokens::New(_) if self.folder.join("manifest.json").exists() => Ok(()),
+            Tokens::New(tokens) => self.write(&bytes_of(tokens, u16::to_le_bytes)),
+        }
+    }
+
+    /// Tokenises `source`.
+    fn make(folder: PathBuf, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
+        let parts = split(&source.text, &source.split)?;
+        let (mut tokens, mut documents) = (Vec::<u16>::new(), Vec::<u64>::new());
+        let mut counts = [PartCounts::default(); 3];
+        for part in [Part::Train, Part::Test, Part::Validation] {
+            let count = &mut counts[part as usize];
+            for Document(text) in &parts[part as usize] {
+                documents.push(tokens.len() as u64);
+                let ids = tokenizer.encode(text).map_err(|e| {
+                    // The place within the whole text: one within a document can't be looked up.
+                    let e = tokenizer.encode(&source.text).err().unwrap_or(e);
+                    let place = format!("corpus \"{}\", {}", source.name, e.place);
+                    Error { place, ..e }
+                })?;
+                tokens.extend(&ids);
+                count.documents += 1;
+                count.tokens += ids.len() as u64;
+                count.bytes += text.len() as u64;
+            }
+        }
+        let mut manifest = Manifest {
+            schema: SCHEMA.into(),
+            name: source.name.clone(),
+            source: source.digest.clone(),
+            tokenizer: tokenizer.digest(),
+            split: source.split.clone(),
+            train: counts[0],
+            test: counts[1],
+            validation: counts[2],
+            tokens_digest: sha256(&bytes_of(&tokens, u16::to_le_bytes)),
+            documents_digest: sha256(&bytes_of(&documents, u64::to_le_bytes)),
+            bytes_per_token: source.text.len() as f64 / tokens.len().max(1) as f64,
+            digest: String::new(),
+        };
+        manifest.digest = manifest.own_digest();
+        Ok(Self {
+            folder,
+            manifest,
+            tokens: Tokens::New(tokens),
+            documents,
+        })
+    }
+
+    fn write(&self, tokens: &[u8]) -> Result<()> {
+        let (folder, temporary) = (&self.folder, temporary(&self.folder));
+        let documents = bytes_of(&self.documents, u64::to_le_bytes);
+        let write = || -> Result<()> {
+            fs::create_dir_all(&temporary)
+                .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
+            files::replace(&temporary.join("tokens.bin"), tokens)?;
+            files::replace(&temporary.join("documents.bin"), &documents)?;
+            files::write_json(&temporary.join("manifest.json"), &self.manifest)
+        };
+        let result = write();
+        if result.is_ok() {
+            // Another process may have made the same corpus meanwhile: then its folder is as good.
+            let _ = fs::rename(&temporary, folder);
+        }
+        let _ = fs::remove_dir_all(&temporary);
+        result?;
+        match folder.join("manifest.json").exists() {
+            true => Ok(()),
+            false => Err(Error::input(
+                folder.display().to_string(),
+                "can't be put in its place: a folder without a manifest is there",
+                "delete this folder and run the same command again",
+            )),
+        }
     }
 
     fn read(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
@@ -132,8 +222,9 @@ impl Corpus {
             return Err(damaged(&path, changed()));
         }
         Ok(Self {
+            folder: folder.into(),
             manifest,
-            tokens,
+            tokens: Tokens::Kept(tokens),
             documents,
         })
     }
@@ -178,10 +269,13 @@ impl Corpus {
 
     fn part(&self, part: Part) -> &[u16] {
         let Range { start, end } = self.range(part);
-        // SAFETY: a map starts on a page, and any two bytes are a u16; little-endian, as the
-        // processors that this crate compiles for are.
-        let all = unsafe {
-            std::slice::from_raw_parts(self.tokens.as_ptr().cast::<u16>(), self.tokens.len() / 2)
+        let all = match &self.tokens {
+            Tokens::New(tokens) => tokens,
+            // SAFETY: a map starts on a page, and any two bytes are a u16; little-endian, as the
+            // processors that this crate compiles for are.
+            Tokens::Kept(map) => unsafe {
+                std::slice::from_raw_parts(map.as_ptr().cast::<u16>(), map.len() / 2)
+            },
         };
         &all[start..end]
     }
@@ -195,65 +289,8 @@ impl Corpus {
     }
 }
 
-/// Tokenises `source` into `folder`, whole or not at all.
-fn make(folder: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<()> {
-    let parts = split(&source.text, &source.split)?;
-    let (mut tokens, mut documents) = (Vec::<u8>::new(), Vec::<u8>::new());
-    let mut counts = [PartCounts::default(); 3];
-    for part in [Part::Train, Part::Test, Part::Validation] {
-        let count = &mut counts[part as usize];
-        for Document(text) in &parts[part as usize] {
-            documents.extend(((tokens.len() / 2) as u64).to_le_bytes());
-            let ids = tokenizer.encode(text).map_err(|e| {
-                // The place within the whole text: one within a document can't be looked up.
-                let e = tokenizer.encode(&source.text).err().unwrap_or(e);
-                let place = format!("corpus \"{}\", {}", source.name, e.place);
-                Error { place, ..e }
-            })?;
-            tokens.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
-            count.documents += 1;
-            count.tokens += ids.len() as u64;
-            count.bytes += text.len() as u64;
-        }
-    }
-    let mut manifest = Manifest {
-        schema: SCHEMA.into(),
-        name: source.name.clone(),
-        source: source.digest.clone(),
-        tokenizer: tokenizer.digest(),
-        split: source.split.clone(),
-        train: counts[0],
-        test: counts[1],
-        validation: counts[2],
-        tokens_digest: sha256(&tokens),
-        documents_digest: sha256(&documents),
-        bytes_per_token: source.text.len() as f64 / (tokens.len() / 2).max(1) as f64,
-        digest: String::new(),
-    };
-    manifest.digest = manifest.own_digest();
-    let temporary = temporary(folder);
-    let write = || -> Result<()> {
-        fs::create_dir_all(&temporary)
-            .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
-        files::replace(&temporary.join("tokens.bin"), &tokens)?;
-        files::replace(&temporary.join("documents.bin"), &documents)?;
-        files::write_json(&temporary.join("manifest.json"), &manifest)
-    };
-    let result = write();
-    if result.is_ok() {
-        // Another process may have made the same corpus meanwhile: then its folder is as good.
-        let _ = fs::rename(&temporary, folder);
-    }
-    let _ = fs::remove_dir_all(&temporary);
-    result?;
-    match folder.join("manifest.json").exists() {
-        true => Ok(()),
-        false => Err(Error::input(
-            folder.display().to_string(),
-            "can't be put in its place: a folder without a manifest is there",
-            "delete this folder and run the same command again",
-        )),
-    }
+fn bytes_of<T: Copy, const N: usize>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|value| bytes(*value)).collect()
 }
 
 /// A place beside `folder` that no other process or thread uses.
@@ -265,9 +302,4 @@ fn temporary(folder: &Path) -> PathBuf {
         std::thread::current().id()
     ));
     folder.with_file_name(name)
-}
-
-/// The digest of a file that a user named, for the record of where a corpus came from.
-pub fn file_digest(path: &Path) -> Result<String> {
-    sha256_file(path)
 }

@@ -59,7 +59,13 @@ impl FetchRecipe {
     }
 }
 
-/// The verified file, fetched on first use; the folder in [`MIRROR`] is read before the network.
+/// The verified file where it is: in the home, or in the folder in [`MIRROR`]; nothing is written.
+/// Errors when there is one of its name with another digest, and none with its own.
+pub fn find(recipe: &FetchRecipe, home: &Path) -> Result<Option<PathBuf>> {
+    find_in(recipe, home, mirror().as_deref())
+}
+
+/// The verified file in the home, fetched on first use; the mirror is read before the network.
 /// `progress` hears of bytes done and in all. Errors when neither has the file, or what came has
 /// another digest; then nothing is kept.
 pub fn fetch(
@@ -67,8 +73,7 @@ pub fn fetch(
     home: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
-    let mirror = std::env::var_os(MIRROR).filter(|folder| !folder.is_empty());
-    fetch_from(recipe, home, mirror.as_deref().map(Path::new), progress)
+    fetch_from(recipe, home, mirror().as_deref(), progress)
 }
 
 /// [`fetch`] with a mirror folder, if any, as an argument.
@@ -79,19 +84,16 @@ pub fn fetch_from(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
     let place = recipe.place(home);
-    if place.exists() {
-        verify(&place, recipe, "delete this file; it is fetched again")?;
+    let found = find_in(recipe, home, mirror)?;
+    if found.as_ref() == Some(&place) {
         return Ok(place);
     }
-    let folder = home.join("downloads");
-    fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
-    let part = folder.join(format!("{}.part", recipe.file));
-    let found = match mirror {
-        Some(mirror) => in_mirror(recipe, mirror)?,
-        None => None,
-    };
+    let part = home.join("downloads").join(format!("{}.part", recipe.file));
     match found {
-        Some(found) => copy(&found, &part)?,
+        Some(found) => {
+            make_folder_of(&part)?;
+            copy(&found, &part)?;
+        }
         None => Download {
             recipe,
             mirror,
@@ -106,6 +108,23 @@ pub fn fetch_from(
     }
     fs::rename(&part, &place).map_err(|e| Error::io(&place, "write", &e))?;
     Ok(place)
+}
+
+fn mirror() -> Option<PathBuf> {
+    let mirror = std::env::var_os(MIRROR).filter(|folder| !folder.is_empty());
+    mirror.map(PathBuf::from)
+}
+
+fn find_in(recipe: &FetchRecipe, home: &Path, mirror: Option<&Path>) -> Result<Option<PathBuf>> {
+    let place = recipe.place(home);
+    if place.exists() {
+        verify(&place, recipe, "delete this file; it is fetched again")?;
+        return Ok(Some(place));
+    }
+    match mirror {
+        Some(mirror) => in_mirror(recipe, mirror),
+        None => Ok(None),
+    }
 }
 
 /// The file in the mirror folder or one folder below it, by its own name or the address's. Errors
@@ -135,6 +154,11 @@ fn in_mirror(recipe: &FetchRecipe, mirror: &Path) -> Result<Option<PathBuf>> {
         None => Ok(None),
         Some(wrong) => verify(wrong, recipe, "replace the file in the mirror").map(|()| None),
     }
+}
+
+fn make_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", &e))
 }
 
 /// A plain copy: a mirror's files may be read-only, and what lies in the home must not be.
@@ -211,6 +235,7 @@ impl Download<'_> {
             416 if from > 0 => return Ok(from),
             status => return Err(self.failed(&format!("the server answers with status {status}"))),
         };
+        make_folder_of(self.part)?;
         let writing = |e: std::io::Error| Error::io(self.part, "write", &e);
         let mut options = OpenOptions::new();
         options.create(true).write(true);

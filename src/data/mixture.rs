@@ -17,10 +17,10 @@ pub struct Mixture {
 /// decimals was rounded (0.7 + 0.2 + 0.1 is not 1), fine enough that no run has the rows to tell.
 const GRAINS: f64 = 1e12;
 
-/// Relative weights made to sum to 1, to within a part in 10^12 each: weights of the same proportions come out
-/// the same to the last bit, in whatever order and scale they were written. `place` is the key that
-/// the weights stand under. Errors when the list is empty, a weight is negative or not a number,
-/// none is positive, their sum is not a number, or a corpus comes twice.
+/// Relative weights made to sum to 1, to within a part in 10^12 each: weights of the same
+/// proportions come out the same to the last bit, in whatever order and scale they were written.
+/// `place` is the key that the weights stand under. Errors when the list is empty, a weight is
+/// negative or not a number, none is positive, their sum is infinite, or a corpus comes twice.
 pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
     if shares.is_empty() {
         return Err(Error::input(
@@ -49,11 +49,18 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
         }
     }
     let total: f64 = shares.iter().map(|share| share.weight).sum();
-    if !(total > 0.0 && total.is_finite()) {
+    if total <= 0.0 {
         return Err(Error::input(
             place,
-            format!("the sum of the weights is {total}"),
-            "make at least one weight positive, and all of them ordinary numbers",
+            "every weight is 0",
+            "make at least one weight positive",
+        ));
+    }
+    if !total.is_finite() {
+        return Err(Error::input(
+            place,
+            "the weights' sum is infinite",
+            "use smaller weights; only their ratios count",
         ));
     }
     // Weights that were normalised before stay as they are.

@@ -105,6 +105,14 @@ impl Library {
         Ok(listed)
     }
 
+    /// Brings a text that was read from the mirror into the home, so that it is there without it.
+    pub fn keep(&self, name: &str) -> Result<()> {
+        for recipe in fetch::recipes()?.iter().filter(|r| r.name == name) {
+            fetch::fetch(recipe, &self.home, &mut |_, _| {})?;
+        }
+        Ok(())
+    }
+
     /// The text called `name`: generated, read, or fetched on first use. Errors when there is none,
     /// or when a file is not the one it was.
     pub fn source(&self, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<Source> {
@@ -123,7 +131,10 @@ impl Library {
             .into_iter()
             .find(|recipe| recipe.name == name)
         {
-            let path = fetch::fetch(&recipe, &self.home, progress)?;
+            let path = match fetch::find(&recipe, &self.home)? {
+                Some(path) => path,
+                None => fetch::fetch(&recipe, &self.home, progress)?,
+            };
             let text = read_text(&path)?;
             return Ok(Source {
                 name: name.into(),
@@ -187,9 +198,9 @@ impl Library {
         Tokenizer::of(kind, sources.iter().map(|source| source.text.as_str()))
     }
 
-    /// Records a text file as a corpus. Errors when it can't be one, or the name is taken; then
-    /// nothing was changed.
-    pub fn add(&self, name: &str, file: &Path) -> Result<Added> {
+    /// What adding a text file as a corpus would record. Errors when it can't be one, or the name
+    /// is taken; nothing is changed.
+    pub fn to_add(&self, name: &str, file: &Path) -> Result<Added> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             return Err(Error::input(
@@ -211,16 +222,19 @@ impl Library {
             place: file.display().to_string(),
             ..e
         })?;
-        let added = Added {
+        Ok(Added {
             path,
             sha256: sha256(text.as_bytes()),
             split: ADDED_SPLIT,
-        };
+        })
+    }
+
+    /// Records a corpus, so that recipes can name it.
+    pub fn add(&self, name: &str, added: &Added) -> Result<()> {
         let folder = self.home.join("sources");
         fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
-        let record = toml::to_string(&added).expect("a record is plain data");
-        files::replace(&folder.join(format!("{name}.toml")), record.as_bytes())?;
-        Ok(added)
+        let record = toml::to_string(added).expect("a record is plain data");
+        files::replace(&folder.join(format!("{name}.toml")), record.as_bytes())
     }
 
     fn added(&self) -> Result<Vec<String>> {

@@ -6,7 +6,7 @@ use crate::{
     data::Share,
     error::{Error, Result},
     recipe::Recipe,
-    toml_file::{Place, Source},
+    toml_file::{Change, Place, Places, Source},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,17 +22,23 @@ pub struct Arm {
     /// Against the control: what changed, as TOML (before, after), by path.
     pub changes: BTreeMap<String, (String, String)>,
     pub recipe: Recipe,
+    /// What set the recipe's keys.
+    pub places: Places,
 }
 
 /// A factor's name for several changes on purpose.
 pub const STACK: &str = "stack";
 /// A factor's name for no change at all.
 pub const NONE: &str = "none";
-/// A key, its new value, and the place that says so.
-pub type Change = (String, toml::Value, Place);
 
-/// Every arm with its whole recipe, the control first, then as written. Errors name file and line.
-pub fn arms(source: &Source, proposal: &Proposal, shared: Vec<Change>) -> Result<Vec<Arm>> {
+/// Every arm with its whole recipe, the control first, then as written; `shared` are changes for
+/// all, in layers, and `set_by` is what set the study's own keys. Errors name file and line.
+pub fn arms(
+    source: &Source,
+    proposal: &Proposal,
+    shared: &[Vec<Change>],
+    set_by: &Places,
+) -> Result<Vec<Arm>> {
     let controls: Vec<&String> = proposal
         .arms
         .iter()
@@ -59,15 +65,18 @@ pub fn arms(source: &Source, proposal: &Proposal, shared: Vec<Change>) -> Result
         true => e,
         false => Error {
             place: source.place_of(&["base"]),
+            problem: format!("base: {}: {}", e.place, e.problem),
+            remedy: "give the recipe's path as seen from the study's folder".into(),
             ..e
         },
     })?;
-    let mut places = vec![base_place];
+    let mut places = Places::new(base_place);
     let mut recipe = base;
-    for (key, value, place) in shared {
-        frozen_keys(&key, &place)?;
-        recipe = recipe.patched(&key, value, &place)?;
-        places.push(place);
+    for changes in shared {
+        for (key, _, place) in changes {
+            frozen_keys(key, place)?;
+        }
+        recipe = recipe.patched(changes, &mut places)?;
     }
     let mut order: Vec<&String> = proposal.arms.keys().collect();
     order.sort_by_key(|name| (*name != control, source.line_of_path(&["arms", name])));
@@ -80,9 +89,9 @@ pub fn arms(source: &Source, proposal: &Proposal, shared: Vec<Change>) -> Result
     for arm in &mut arms[1..] {
         arm.changes = changes(&control_recipe, &arm.recipe);
         one_factor(source, arm)?;
-        comparable(source, (&control_recipe, proposal.decision.matched), arm)?;
+        comparable((&control_recipe, proposal.decision.matched), arm)?;
     }
-    share_what_is_measured(proposal, &mut arms);
+    share_what_is_measured(set_by, proposal, &mut arms);
     Ok(arms)
 }
 
@@ -90,23 +99,21 @@ pub fn arms(source: &Source, proposal: &Proposal, shared: Vec<Change>) -> Result
 fn arm(
     source: &Source,
     (name, written): (&str, &ArmProposal),
-    (shared, places): (&Recipe, &[Place]),
+    (shared, places): (&Recipe, &Places),
 ) -> Result<Arm> {
-    let mut recipe = shared.clone();
-    let mut places = places.to_vec();
-    for (key, value) in &written.set {
-        let place = Place::text(source.place_of(&["arms", name, "set", key]), key);
-        if key == "seed" || key.starts_with("eval.") {
+    let mut places = places.clone();
+    let changes = source.changes(&["arms", name, "set"], &written.set);
+    for (key, _, place) in &changes {
+        if key == "seed" || key == "eval" || key.starts_with("eval.") {
             return Err(Error::input(
-                source.place_of(&["arms", name, "set", key]),
+                place.find(key).unwrap_or_default(),
                 format!("arms.{name} sets {key}, which all arms share"),
                 "leave it out: seeds are paired, and [decision] freezes what is evaluated",
             ));
         }
-        frozen_keys(key, &place)?;
-        recipe = recipe.patched(key, value.clone(), &place)?;
-        places.push(place);
+        frozen_keys(key, place)?;
     }
+    let recipe = shared.patched(&changes, &mut places)?;
     recipe.check(&places)?;
     let factor = match (written.control, &written.factor) {
         (true, None) => None,
@@ -131,6 +138,7 @@ fn arm(
         factor,
         changes: BTreeMap::new(),
         recipe,
+        places,
     })
 }
 
@@ -147,7 +155,7 @@ fn frozen_keys(key: &str, place: &Place) -> Result<()> {
 }
 
 /// Same evaluation and same vocabulary for every arm, whatever each trains on.
-fn share_what_is_measured(proposal: &Proposal, arms: &mut [Arm]) {
+fn share_what_is_measured(set_by: &Places, proposal: &Proposal, arms: &mut [Arm]) {
     let mut trained = BTreeSet::new();
     for arm in arms.iter() {
         let mixture = arm.recipe.data.mixture.iter();
@@ -166,7 +174,11 @@ fn share_what_is_measured(proposal: &Proposal, arms: &mut [Arm]) {
     let mut vocabulary: BTreeSet<String> =
         arms.iter().flat_map(|a| a.recipe.vocabulary()).collect();
     vocabulary.extend(eval.iter().map(|share| share.corpus.clone()));
+    let place = set_by.find("decision.eval");
     for arm in arms {
+        if !proposal.decision.eval.is_empty() {
+            arm.places.push(Place::text(place.clone(), "eval.corpora"));
+        }
         arm.recipe.eval.corpora = eval.clone();
         arm.recipe.data.vocabulary = vocabulary.iter().cloned().collect();
     }
@@ -223,7 +235,7 @@ fn one_factor(source: &Source, arm: &Arm) -> Result<()> {
         words.join(", ")
     };
     match factor {
-        STACK => Ok(()),
+        STACK if !arm.changes.is_empty() => Ok(()),
         NONE if arm.changes.is_empty() => Ok(()),
         _ if arm.changes.is_empty() => Err(Error::input(
             place,
@@ -253,11 +265,11 @@ fn one_factor(source: &Source, arm: &Arm) -> Result<()> {
 }
 
 /// Arms are asked the same questions after spending the same, as far as the files alone say.
-fn comparable(source: &Source, (control, matched): (&Recipe, Matched), arm: &Arm) -> Result<()> {
+fn comparable((control, matched): (&Recipe, Matched), arm: &Arm) -> Result<()> {
     for key in ["model.block_size", "data.tokenizer"] {
         if let Some((before, after)) = arm.changes.get(key) {
             return Err(Error::input(
-                source.place_of(&["arms", &arm.name, "set", key]),
+                arm.places.find(key),
                 format!(
                     "arms.{} sets {key} to {after}, the control has {before}",
                     arm.name
@@ -269,7 +281,8 @@ fn comparable(source: &Source, (control, matched): (&Recipe, Matched), arm: &Arm
     let (c, a) = (control.planned_tokens(), arm.recipe.planned_tokens());
     if matched == Matched::Tokens && c.is_some() && a.is_some() && c != a {
         return Err(Error::input(
-            source.place_of(&["arms", &arm.name, "set"]),
+            arm.places
+                .find_any(&["budget", "batch.rows", "model.block_size"]),
             format!(
                 "arms.{} trains on {} tokens, the control on {}: their budgets differ",
                 arm.name,

@@ -151,8 +151,9 @@ impl StudyDir {
         let remedy =
             "move this study's folder away and run the study again; finished trials are kept";
         let contract: Contract = files::read_json(&path, remedy)?;
-        let digest = sha256_json(&contract.terms);
-        if digest != contract.digest {
+        let frozen = Contract::new(contract.terms.clone());
+        if frozen != contract {
+            let digest = frozen.digest;
             return Err(Error::input(
                 path.display().to_string(),
                 format!(
@@ -189,7 +190,7 @@ impl StudyDir {
         match matching[..] {
             [id] if !name.is_empty() => Ok(Self::new(studies(home).join(id))),
             [] => Err(Error::input(
-                name,
+                format!("study \"{name}\""),
                 format!("no study in {} has this id", home.display()),
                 match nearest(name, ids.iter().map(String::as_str)) {
                     Some(id) => format!("did you mean {id}? `windtunnel ls` lists them"),
@@ -197,7 +198,7 @@ impl StudyDir {
                 },
             )),
             _ => Err(Error::input(
-                name,
+                format!("study \"{name}\""),
                 format!("{} studies start so", matching.len()),
                 format!(
                     "give more of the id: {}",

@@ -7,13 +7,13 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
-    error::{Error, Result},
+    error::{DISK_REMEDY, Error, Result},
     files,
     home::Home,
     metrics::{Metric, Outcome},
     run_dir::RunDir,
 };
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, ffi, params};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -54,6 +54,14 @@ pub struct TrialLine {
 /// What a ledger file says of itself, so that one cut to nothing is not taken for a new one.
 const VERSION: i64 = 1;
 
+/// What SQLite says when a file can't grow or be synced, other than "disk full".
+const WRITE_ERRORS: [i32; 4] = [
+    ffi::SQLITE_IOERR_WRITE,
+    ffi::SQLITE_IOERR_FSYNC,
+    ffi::SQLITE_IOERR_TRUNCATE,
+    ffi::SQLITE_IOERR_DIR_FSYNC,
+];
+
 const SCHEMA: &str = "
 CREATE TABLE trials (
     id TEXT PRIMARY KEY, design TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL,
@@ -77,35 +85,41 @@ impl Ledger {
 
     /// The ledger of a home, made when there is none. Errors when the file is damaged.
     pub fn open(home: &Path) -> Result<Self> {
-        let path = Self::path(home);
-        let existed = path.exists();
-        fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
-        let connection = Connection::open(&path).map_err(|e| damaged(&path, &e.to_string()))?;
-        let ledger = Self { path, connection };
-        ledger.prepare(existed)?;
-        Ok(ledger)
+        if !Self::path(home).exists() {
+            fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
+            return Self::rebuild(home);
+        }
+        Self::existing(home)
     }
 
-    /// The ledger of a home to read from; nothing is made. An empty one when there is none.
+    /// The ledger of a home to read from; nothing is made. Where there is none, one in memory says
+    /// what the folders say.
     pub fn read(home: &Path) -> Result<Self> {
         let path = Self::path(home);
-        let existed = path.exists();
-        let connection = match existed {
-            true => Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY),
-            false => Connection::open_in_memory(),
-        };
+        if path.exists() {
+            return Self::existing(home);
+        }
+        let connection = Connection::open_in_memory();
         let connection = connection.map_err(|e| damaged(&path, &e.to_string()))?;
-        let ledger = Self { path, connection };
-        ledger.prepare(existed)?;
+        let mut ledger = Self { path, connection };
+        ledger.fill(home)?;
         Ok(ledger)
     }
 
-    fn prepare(&self, existed: bool) -> Result<()> {
+    fn existing(home: &Path) -> Result<Self> {
+        let path = Self::path(home);
+        // To write, even for a reader: what a killed writer left half-done is undone on opening.
+        // Where the file can't be written, SQLite opens it to read.
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let connection = connection.map_err(|e| damaged(&path, &e.to_string()))?;
+        let ledger = Self { path, connection };
         // A reader waits for a writer's moment instead of failing.
-        let _ = self.connection.busy_timeout(Duration::from_secs(10));
-        if !existed {
-            return self.sql(self.connection.execute_batch(SCHEMA));
-        }
+        let _ = ledger.connection.busy_timeout(Duration::from_secs(10));
+        ledger.check()?;
+        Ok(ledger)
+    }
+
+    fn check(&self) -> Result<()> {
         let pragma = |name: &str| -> rusqlite::Result<String> {
             let value: rusqlite::types::Value =
                 self.connection
@@ -131,13 +145,11 @@ impl Ledger {
     fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
         result.map_err(|e| match &e {
             rusqlite::Error::SqliteFailure(code, _)
-                if code.code == rusqlite::ErrorCode::DiskFull =>
+                if code.code == rusqlite::ErrorCode::DiskFull
+                    || WRITE_ERRORS.contains(&code.extended_code) =>
             {
-                Error::input(
-                    self.path.display().to_string(),
-                    format!("cannot write: {e}"),
-                    "free disk space or choose another --home, then run the same command again",
-                )
+                let problem = format!("cannot write: {e}");
+                Error::input(self.path.display().to_string(), problem, DISK_REMEDY)
             }
             _ => damaged(&self.path, &e.to_string()),
         })
@@ -248,34 +260,52 @@ impl Ledger {
     pub fn rebuild(home: &Path) -> Result<Self> {
         let path = Self::path(home);
         let temporary = path.with_extension("sqlite.new");
-        for leftover in ["", "-journal", "-wal", "-shm"] {
-            let _ = fs::remove_file(format!("{}{leftover}", temporary.display()));
-        }
-        let connection = Connection::open(&temporary);
-        let mut ledger = Self {
-            connection: connection.map_err(|e| damaged(&temporary, &e.to_string()))?,
-            path: temporary.clone(),
+        remove(&temporary, &["", "-journal"]);
+        let make = || -> Result<()> {
+            let connection = Connection::open(&temporary);
+            let mut ledger = Self {
+                connection: connection.map_err(|e| damaged(&temporary, &e.to_string()))?,
+                path: temporary.clone(),
+            };
+            ledger.fill(home)
         };
-        ledger.prepare(false)?;
+        if let Err(error) = make() {
+            remove(&temporary, &["", "-journal"]);
+            return Err(error);
+        }
+        // A journal of the old file would be played into the new one.
+        remove(&path, &["-journal"]);
+        fs::rename(&temporary, &path).map_err(|e| Error::io(&path, "replace", &e))?;
+        Self::existing(home)
+    }
+
+    /// Tables, and what run and study folders say.
+    fn fill(&mut self, home: &Path) -> Result<()> {
+        self.sql(self.connection.execute_batch(SCHEMA))?;
         for id in Home::runs(home) {
             let dir = RunDir::new(home.join("runs").join(id));
             if let Some(outcome) = dir.outcome()? {
-                ledger.record(&outcome)?;
+                self.record(&outcome)?;
             }
         }
         for id in StudyDir::all(home) {
             let dir = StudyDir::find(home, &id)?;
             let contract = dir.contract()?;
-            ledger.freeze(&contract)?;
+            self.freeze(&contract)?;
             if dir.verdict_path().exists() {
                 let remedy = "delete this file and run the study again; its trials are kept";
                 let verdict = files::read_json(&dir.verdict_path(), remedy)?;
-                ledger.judged(&contract.id, &verdict)?;
+                self.judged(&contract.id, &verdict)?;
             }
         }
-        drop(ledger);
-        fs::rename(&temporary, &path).map_err(|e| Error::io(&path, "replace", &e))?;
-        Self::open(home)
+        Ok(())
+    }
+}
+
+/// Removes an SQLite file and its companions, where they are.
+fn remove(path: &Path, endings: &[&str]) {
+    for ending in endings {
+        let _ = fs::remove_file(format!("{}{ending}", path.display()));
     }
 }
 

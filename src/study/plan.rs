@@ -2,6 +2,7 @@
 //! see. A study that is over its limits, or blind, is refused before anything is frozen.
 
 use super::{
+    arms::Arm,
     contract::{ArmTerms, Contract, StudyDir, Terms},
     ledger::Ledger,
     proposal::Study,
@@ -98,6 +99,11 @@ const FEWEST: usize = 3;
 pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
     let written = sha256_json(&(&study.proposal, &study.control().recipe));
     let mut study = study.clone();
+    for arm in &study.arms {
+        session
+            .check_names(&arm.recipe)
+            .map_err(|e| in_study(&study, arm, e))?;
+    }
     if study
         .arms
         .iter()
@@ -105,7 +111,12 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
     {
         let tokens = match frozen_tokens(&session.home, &written)? {
             Some(tokens) => tokens,
-            None => session.resolve(&study.control().recipe)?.run.tokens(),
+            None => {
+                let control = study.control();
+                let trial = session.resolve(&control.recipe);
+                let trial = trial.map_err(|e| in_study(&study, control, e))?;
+                trial.run.tokens()
+            }
         };
         for arm in &mut study.arms {
             arm.recipe.budget = Budget {
@@ -120,7 +131,7 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
     for arm in &study.arms {
         let first = session
             .resolve(&arm.recipe)
-            .map_err(|e| in_study(&study, &arm.name, e))?;
+            .map_err(|e| in_study(&study, arm, e))?;
         let of_seeds = seeds
             .iter()
             .map(|seed| session.with_seed(&first, *seed))
@@ -169,10 +180,16 @@ fn frozen_tokens(home: &Path, written: &str) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// An error about an arm's recipe, with the arm that it is about.
-fn in_study(study: &Study, arm: &str, error: Error) -> Error {
+/// An error about an arm's recipe, with the arm that it is about and the place that set the key.
+fn in_study(study: &Study, arm: &Arm, error: Error) -> Error {
+    let located = arm.places.locate(error.clone());
     Error {
-        place: format!("{}: {}", study.place_of_arm(arm), error.place),
+        place: match located.place == error.place {
+            true => format!("{}: {}", study.place_of_arm(&arm.name), error.place),
+            false => located.place,
+        },
+        problem: format!("arms.{}: {}", arm.name, located.problem),
+        remedy: located.remedy,
         ..error
     }
 }

@@ -6,10 +6,10 @@
 use super::arms::{Arm, arms};
 use crate::{
     data::Share,
-    error::{Error, Result},
+    error::{Error, Result, nearest},
     metrics::Metric,
-    recipe::positive,
-    toml_file::{Place, Source, parse_value, set_path, typed},
+    recipe::{Recipe, positive},
+    toml_file::{self, Place, Places, Source, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
@@ -159,30 +159,25 @@ impl Study {
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let source = Source::read(path)?;
         let mut proposal: Proposal = source.parse()?;
-        let mut shared = Vec::new();
-        for (key, value) in &proposal.set {
-            let place = Place::text(source.place_of(&["set", key]), key);
-            shared.push((key.clone(), value.clone(), place));
-        }
-        for text in overrides {
-            let name = format!("override \"{text}\"");
-            let Some((key, value)) = text.split_once('=') else {
-                let remedy = "write dotted.key=value, such as decision.seeds=4";
-                return Err(Error::input(name, "has no \"=\"", remedy));
-            };
-            let place = Place::text(name, key);
-            if key.starts_with("decision.") || key.starts_with("limits.") {
+        let mut places = Places::new(source.place());
+        let written = source.changes(&["set"], &proposal.set);
+        let mut given = Vec::new();
+        for (key, value, place) in toml_file::overrides(overrides)? {
+            let head = key.split('.').next().unwrap_or_default();
+            if STUDY_KEYS.contains(&head) {
                 let mut table = toml::Table::try_from(&proposal).expect("a study is plain data");
-                set_path(&mut table, key, parse_value(value), &place)?;
-                proposal = typed(table, key, &place)?;
+                set_path(&mut table, &key, value, &place)?;
+                proposal = typed(table, &place)?;
+                places.push(place);
             } else {
-                proposal.set.insert(key.trim().into(), parse_value(value));
-                shared.push((key.trim().into(), parse_value(value), place));
+                known_head(head, &key, &place)?;
+                proposal.set.insert(key.clone(), value.clone());
+                given.push((key, value, place));
             }
         }
         check_words(&source, &proposal)?;
-        check_decision(&source, &proposal)?;
-        let arms = arms(&source, &proposal, shared)?;
+        check_decision(&places, &proposal)?;
+        let arms = arms(&source, &proposal, &[written, given], &places)?;
         Ok(Self {
             source,
             proposal,
@@ -206,6 +201,26 @@ impl Study {
             .map(|i| first.wrapping_add(i))
             .collect()
     }
+}
+
+/// Tables of a study that the command line may change.
+const STUDY_KEYS: [&str; 2] = ["decision", "limits"];
+
+/// Errors when an override's first word is neither a table of a study nor a key of a recipe.
+fn known_head(head: &str, key: &str, place: &Place) -> Result<()> {
+    let known = || STUDY_KEYS.into_iter().chain(Recipe::KEYS);
+    if known().any(|known| known == head) {
+        return Ok(());
+    }
+    let list = known().collect::<Vec<_>>().join(", ");
+    Err(Error::input(
+        place.find(key).unwrap_or_default(),
+        format!("{key}: unknown key"),
+        match nearest(head, known()) {
+            Some(near) => format!("did you mean \"{near}\"? known here: {list}"),
+            None => format!("known here: {list}"),
+        },
+    ))
 }
 
 /// Names that become folders and lines of reports.
@@ -234,66 +249,66 @@ fn check_words(source: &Source, proposal: &Proposal) -> Result<()> {
     Ok(())
 }
 
-fn check_decision(source: &Source, proposal: &Proposal) -> Result<()> {
+fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
     let d = &proposal.decision;
     let limits = &proposal.limits;
     let positive_number = |x: f64| x > 0.0 && x.is_finite();
     let prediction = proposal.hypothesis.prediction.as_ref();
-    let rows: [(&[&str], f64, bool, &str); 7] = [
+    let rows = [
         (
-            &["decision", "margin"],
+            "decision.margin",
             d.margin,
             positive_number(d.margin),
             "use the smallest effect worth acting on, a number above 0",
         ),
         (
-            &["decision", "alpha"],
+            "decision.alpha",
             d.alpha,
             d.alpha > 0.0 && d.alpha <= 0.5,
             "use a number above 0 and at most 0.5; 0.05 is usual",
         ),
         (
-            &["decision", "seeds"],
+            "decision.seeds",
             d.seeds as f64,
             (2..=MOST_SEEDS).contains(&d.seeds),
             "use 2 to 1000 paired seeds; one pair has no interval, and 8 is a good start",
         ),
         (
-            &["limits", "device_minutes"],
+            "limits.device_minutes",
             limits.device_minutes.unwrap_or(1.0),
             limits.device_minutes.is_none_or(positive_number),
             "use a number above 0",
         ),
         (
-            &["limits", "flops"],
+            "limits.flops",
             limits.flops.unwrap_or(1.0),
             limits.flops.is_none_or(positive_number),
             "use a number above 0",
         ),
         (
-            &["hypothesis", "prediction", "effect"],
+            "hypothesis.prediction.effect",
             prediction.map_or(0.0, |p| p.effect),
             prediction.is_none_or(|p| p.effect >= 0.0 && p.effect.is_finite()),
             "use its size, 0 or more; the direction says its sign",
         ),
         (
-            &["hypothesis", "prediction", "confidence"],
+            "hypothesis.prediction.confidence",
             prediction.map_or(0.0, |p| p.confidence),
             prediction.is_none_or(|p| (0.0..=1.0).contains(&p.confidence)),
             "use a probability, 0 to 1",
         ),
     ];
-    for (path, value, ok, remedy) in rows {
+    for (key, value, ok, remedy) in rows {
         if !ok {
             return Err(Error::input(
-                source.place_of(path),
-                format!("{} is {value}: out of range", path.join(".")),
+                places.find(key),
+                format!("{key} is {value}: out of range"),
                 remedy,
             ));
         }
     }
     if !d.eval.is_empty() {
-        positive(&source.place_of(&["decision", "eval"]), &d.eval)?;
+        positive("decision.eval", &d.eval).map_err(|e| places.locate(e))?;
     }
     Ok(())
 }

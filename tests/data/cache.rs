@@ -24,7 +24,9 @@ fn text() -> String {
 fn open(home: &Path, kind: TokenizerKind) -> Result<Arc<Corpus>> {
     let source = source("kept", &text());
     let tokenizer = Tokenizer::of(kind, [source.text.as_str()]).unwrap();
-    Corpus::open(home, &source, &tokenizer)
+    let corpus = Corpus::open(home, &source, &tokenizer)?;
+    corpus.keep()?;
+    Ok(corpus)
 }
 
 /// The one folder under `<home>/corpora`.

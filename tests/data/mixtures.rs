@@ -79,7 +79,8 @@ fn session(home: &Path) -> Session {
     for (name, seed) in [("ant", 1), ("bee", 2), ("cat", 3)] {
         let file = home.join(format!("{name}.txt"));
         fs::write(&file, noise(seed, 120)).unwrap();
-        session.library.add(name, &file).unwrap();
+        let added = session.library.to_add(name, &file).unwrap();
+        session.library.add(name, &added).unwrap();
     }
     session
 }
@@ -95,7 +96,8 @@ fn resolved(session: &Session, shares: &[(&str, f64)]) -> Trial {
     );
     let path = session.home.join("recipe.toml");
     fs::write(&path, text).unwrap();
-    session.resolve(&Recipe::load(&path, &[]).unwrap()).unwrap()
+    let (recipe, _) = Recipe::load(&path, &[]).unwrap();
+    session.resolve(&recipe).unwrap()
 }
 
 fn drawn(trial: &Trial) -> Vec<windtunnel::data::Batch> {
