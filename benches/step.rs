@@ -64,7 +64,7 @@ fn main() {
             .map(|_| rng.below(vocab as u64) as u32)
             .collect();
         let now = Instant::now();
-        tape.params.zero_grads();
+        tape.zero_grads();
         tape.position.step = step;
         tape.begin(Mode::Train);
         gpt.loss(&mut tape, (&tokens, &tokens), t, (rows * t) as f64)

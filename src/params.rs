@@ -2,7 +2,7 @@
 //!
 //! Every parameter has a leading pack axis: `(K, …)`, K variants of one architecture side by side.
 
-use crate::{memory::Buffer, real::Real, rng::Rng};
+use crate::{memory::Buffer, pool::Pool, real::Real, rng::Rng};
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,8 +139,8 @@ impl<R: Real> Params<R> {
         &mut self.grads[range]
     }
 
-    pub fn zero_grads(&mut self) {
-        self.grads.fill(R::ZERO);
+    pub fn zero_grads(&mut self, pool: &Pool) {
+        pool.pieces(&mut self.grads, 1 << 14, |_, grads| grads.fill(R::ZERO));
     }
 }
 

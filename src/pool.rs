@@ -40,8 +40,17 @@ unsafe impl Send for Shared {}
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// One parallel region at a time.
-    region: Mutex<()>,
+    /// Of each thread's share of a region's pieces, the next that nobody has taken. The lock on
+    /// all of them is what makes regions come one at a time.
+    shares: Mutex<Box<[Share]>>,
+}
+
+/// On a cache line of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
 }
 
 impl Pool {
@@ -65,7 +74,7 @@ impl Pool {
         Self {
             shared,
             workers,
-            region: Mutex::new(()),
+            shares: Mutex::new((0..threads.max(1)).map(|_| Share::default()).collect()),
         }
     }
 
@@ -73,12 +82,9 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `f(thread)` once on every thread and returns when all are done.
+    /// Calls `f(thread)` once on every thread and returns when all are done. The caller holds the
+    /// lock on the shares.
     fn run(&self, f: &(dyn Fn(usize) + Sync)) {
-        if self.workers.is_empty() {
-            return f(0);
-        }
-        let _region = lock(&self.region);
         let s = &*self.shared;
         // SAFETY: the lifetime is erased only until the wait below, before `f` goes out of scope.
         let job: Job = unsafe { std::mem::transmute(std::ptr::from_ref(f)) };
@@ -107,15 +113,29 @@ impl Pool {
         }
     }
 
-    /// Calls `f(piece)` for every piece in `0..pieces`, each once; neighbours share a thread.
+    /// Calls `f(piece)` for every piece in `0..pieces`, each once. Neighbours share a thread, which
+    /// has last touched the same rows in its cache; a thread that is done takes over pieces of one
+    /// that is late.
     pub fn each(&self, pieces: usize, f: impl Fn(usize) + Sync) {
-        let threads = self.threads().min(pieces);
-        if threads <= 1 {
+        let threads = self.threads();
+        if threads.min(pieces) <= 1 {
             return (0..pieces).for_each(f);
         }
+        let mut shares = lock(&self.shares);
+        for (thread, share) in shares.iter_mut().enumerate() {
+            *share.next.get_mut() = thread * pieces / threads;
+            share.end = (thread + 1) * pieces / threads;
+        }
+        let shares = &*shares;
         self.run(&|thread| {
-            if thread < threads {
-                (thread * pieces / threads..(thread + 1) * pieces / threads).for_each(&f);
+            for share in shares[thread..].iter().chain(&shares[..thread]) {
+                loop {
+                    let piece = share.next.fetch_add(1, Ordering::Relaxed);
+                    if piece >= share.end {
+                        break;
+                    }
+                    f(piece);
+                }
             }
         });
     }

@@ -189,6 +189,11 @@ impl<R: Real> Tape<R> {
         self.nodes[x.0].grad = Some(Arc::new(Buffer::from_slice(gradient)));
     }
 
+    /// Forgets every parameter's gradient.
+    pub fn zero_grads(&mut self) {
+        self.params.zero_grads(&self.pool);
+    }
+
     /// Plays the record backwards. Parameter gradients are added to `params.grads`.
     pub fn backward(&mut self) -> Result<()> {
         while let Some(mut record) = self.records.pop() {

@@ -116,7 +116,7 @@ impl Trainer {
             n => n,
         };
         let batch = self.batches.at(self.step);
-        self.tape.params.zero_grads();
+        self.tape.zero_grads();
         let mut loss = 0.0;
         for first_row in (0..rows).step_by(rows_per_pass) {
             self.tape.position = PassPosition {

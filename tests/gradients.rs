@@ -451,7 +451,7 @@ fn a_micro_batch_meets_the_masks_and_gradients_of_the_whole_batch() {
     let mut tape = Tape::new(params, Backend::Fused, Arc::new(Pool::new(2)));
     tape.position.keys = vec![rng::key(0, "dropout")];
     let mut grads = |rows_per_pass: usize| {
-        tape.params.zero_grads();
+        tape.zero_grads();
         let mut loss = 0.0;
         for first_row in (0..4).step_by(rows_per_pass) {
             tape.position.first_row = first_row;

@@ -155,7 +155,7 @@ impl Small {
 
     /// The loss, with gradients made.
     fn loss(&mut self) -> Result<f64> {
-        self.tape.params.zero_grads();
+        self.tape.zero_grads();
         self.tape.begin(Mode::Train);
         let batch = (&self.tokens, &*self.targets);
         let loss = self

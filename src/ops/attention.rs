@@ -17,7 +17,7 @@ use crate::{
 use candle_core::{D, Device, Tensor};
 
 /// Query rows worked on together.
-const PANEL: usize = 64;
+const PANEL: usize = 32;
 
 /// B·T rows, H heads of D channels: what a pass over (K, B·T, 3·H·D) needs to know.
 #[derive(Clone, Copy)]

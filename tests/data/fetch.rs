@@ -283,6 +283,7 @@ fn a_server_without_the_file_is_said_and_takes_nothing_away() {
                 assert!(error.place.contains("/deep/input.txt"), "{error}");
                 assert!(kept(home.path()).is_empty());
 
+                fs::create_dir_all(home.path().join("downloads")).unwrap();
                 fs::write(part(home.path()), &body()[..1000]).unwrap();
                 assert_offline(&fetched(&recipe, home.path()).unwrap_err());
                 assert_whole(&fetched(&recipe, home.path()).unwrap(), home.path());

@@ -414,10 +414,10 @@ mod tests {
                 "remove it",
             ),
             (
-                "document: {x=1..2}\n  {y}",
+                "document: {xs=1..2}\n  {xt}",
                 2,
-                "variable \"y\"",
-                "mean \"x\"",
+                "variable \"xt\"",
+                "mean \"xs\"",
             ),
             (
                 "document: {x=r}{x.nmae}\nr: a ; name=b",

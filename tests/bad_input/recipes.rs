@@ -1,0 +1,339 @@
+//! Recipes that can't be meant, in the file and on the command line.
+
+use crate::{Bench, RECIPE, at, replaced, says};
+
+/// What is written for what, and what the refusal has to say about it.
+struct Case {
+    was: &'static str,
+    is: &'static str,
+    problem: &'static str,
+    remedy: &'static str,
+}
+
+const fn case(
+    was: &'static str,
+    is: &'static str,
+    problem: &'static str,
+    remedy: &'static str,
+) -> Case {
+    Case {
+        was,
+        is,
+        problem,
+        remedy,
+    }
+}
+
+const CASES: [Case; 27] = [
+    case(
+        "n_layer = 1",
+        "n_layers = 1",
+        "model.n_layers: unknown key",
+        "\"n_layer\"",
+    ),
+    case(
+        "[optimizer]",
+        "[optimiser]",
+        "optimiser: unknown key",
+        "\"optimizer\"",
+    ),
+    case(
+        "n_embd = 16",
+        "n_embd = \"wide\"",
+        "model.n_embd",
+        "whole number",
+    ),
+    case(
+        "n_embd = 16",
+        "n_embd = 16.5",
+        "model.n_embd",
+        "whole number",
+    ),
+    case(
+        "n_embd = 16",
+        "n_embd = -16",
+        "model.n_embd",
+        "whole number",
+    ),
+    case(
+        "n_embd = 16",
+        "n_embd = 18014398509481984",
+        "model.n_embd",
+        "16777216",
+    ),
+    case("lr = 3e-3", "lr = \"fast\"", "optimizer.lr", "number"),
+    case("lr = 3e-3", "lr = true", "optimizer.lr", "number"),
+    case("lr = 3e-3", "lr = nan", "optimizer.lr", "above 0"),
+    case("lr = 3e-3", "lr = -1.0", "optimizer.lr", "above 0"),
+    case("lr = 3e-3", "lr = inf", "optimizer.lr", "above 0"),
+    case(
+        "tokenizer = \"char\"",
+        "tokenizer = \"chars\"",
+        "data.tokenizer",
+        "\"char\"",
+    ),
+    case(
+        "tokenizer = \"char\"",
+        "tokenizer = 3",
+        "data.tokenizer",
+        "in quotes",
+    ),
+    case(
+        "weight = 1.0",
+        "weight = -1.0",
+        "weight of \"words\" is -1",
+        "0 or more",
+    ),
+    case(
+        "weight = 1.0",
+        "weight = nan",
+        "weight of \"words\" is NaN",
+        "0 or more",
+    ),
+    case(
+        "weight = 1.0",
+        "weight = 0.0",
+        "every weight is 0",
+        "positive",
+    ),
+    case(
+        "weight = 1.0",
+        "wieght = 1.0",
+        "data.mixture.wieght",
+        "\"weight\"",
+    ),
+    case(
+        "corpus = \"words\"",
+        "corpus = \"word\"",
+        "no such corpus",
+        "\"words\"",
+    ),
+    case(
+        "corpus = \"words\", ",
+        "",
+        "\"data.mixture.corpus\" is missing",
+        "add corpus",
+    ),
+    case(
+        "[{ corpus = \"words\", weight = 1.0 }]",
+        "[]",
+        "data.mixture",
+        "corpus",
+    ),
+    case(
+        "[{ corpus = \"words\", weight = 1.0 }]",
+        "\"words\"",
+        "data.mixture",
+        "a list",
+    ),
+    case("n_head = 2", "n_head = 3", "n_embd = 16", "1, 2, 4, 8, 16"),
+    case("n_head = 2", "n_head = 0", "model.n_head", "use 1 to"),
+    case(
+        "block_size = 16",
+        "block_size = 4096",
+        "model.block_size",
+        "smaller",
+    ),
+    case("rows = 4", "rows = 0", "batch.rows", "use 1 to"),
+    case("steps = 12", "steps = 0", "budget", "1"),
+    case("steps = 12", "steps = 12\ntokens = 100", "budget", "one of"),
+];
+
+#[test]
+fn a_recipe_that_cannot_be_meant_is_refused_at_its_line() {
+    let bench = Bench::new();
+    for Case {
+        was,
+        is,
+        problem,
+        remedy,
+    } in CASES
+    {
+        let text = replaced(RECIPE, was, is);
+        bench.write("recipe.toml", &text);
+        let shown = is.lines().next_back().filter(|is| !is.is_empty());
+        let place = at("recipe.toml", &text, shown.unwrap_or("mixture"));
+        for args in [
+            ["train", "recipe.toml"],
+            ["run", "study.toml"],
+            ["plan", "study.toml"],
+        ] {
+            bench.refuse(&args, says(&place, problem, remedy));
+        }
+    }
+}
+
+#[test]
+fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
+    let bench = Bench::new();
+    for (change, problem, remedy) in [
+        (
+            "model.n_layers=2",
+            "model.n_layers: unknown key",
+            "\"n_layer\"",
+        ),
+        ("modle.n_layer=2", "modle: unknown key", "\"model\""),
+        ("model.n_layer.x=2", "model.n_layer", "table"),
+        ("model.n_layer=two", "model.n_layer", "whole number"),
+        ("model.n_head=5", "do not divide", "1, 2, 4, 8, 16"),
+        ("optimizer.lr=0", "optimizer.lr", "above 0"),
+        ("optimizer.lr", "has no \"=\"", "dotted.key=value"),
+        ("=3", "is not a dotted key", "dotted.key=value"),
+        ("budget.tokens=1000", "budget", "one of"),
+        (
+            "data.mixture=[{corpus=\"words\",weight=-1}]",
+            "is -1",
+            "0 or more",
+        ),
+        (
+            "data.mixture=[{corpus=\"nothing\"}]",
+            "no such corpus",
+            "known",
+        ),
+        ("data.vocabulary=[\"wrods\"]", "no such corpus", "\"words\""),
+        (
+            "eval.corpora=[{corpus=\"wrods\"}]",
+            "no such corpus",
+            "\"words\"",
+        ),
+        ("model.block_size=100000", "model.block_size", "smaller"),
+        (
+            "batch.rows_per_pass=3",
+            "does not divide batch.rows",
+            "divisor",
+        ),
+        ("schedule.kind=cosin", "schedule.kind", "\"cosine\""),
+        ("optimizer.betas=[0.9]", "optimizer.betas", "give"),
+        ("optimizer.betas=[0.9,1.5]", "optimizer.betas", "below 1"),
+    ] {
+        let place = format!("override \"{change}\"");
+        for file in [["train", "recipe.toml"], ["run", "study.toml"]] {
+            bench.refuse(
+                &[&file[..], &[change]].concat(),
+                says(&place, problem, remedy),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_said_so() {
+    let bench = Bench::new();
+    bench.refuse(
+        &["train", "recipes.toml"],
+        says("recipes.toml", "No such file", "check the path"),
+    );
+    bench.refuse(
+        &["run", "home"],
+        says("home", "directory", "check the path"),
+    );
+    let text = replaced(RECIPE, "[model]", "[model");
+    bench.write("recipe.toml", &text);
+    let place = at("recipe.toml", &text, "[model");
+    bench.refuse(
+        &["train", "recipe.toml"],
+        says(&place, "not TOML", "key = value"),
+    );
+    bench.write("recipe.toml", b"seed = 1\n# \xff\n");
+    bench.refuse(
+        &["train", "recipe.toml"],
+        says("recipe.toml:2", "UTF-8", "UTF-8"),
+    );
+    bench.write("recipe.toml", "");
+    bench.refuse(
+        &["train", "recipe.toml"],
+        says("recipe.toml:1", "missing", "new recipe"),
+    );
+}
+
+#[test]
+fn a_command_line_that_cannot_be_meant_is_refused_in_the_same_form() {
+    let bench = Bench::new();
+    for (args, place, problem, remedy) in [
+        (
+            &["trian", "recipe.toml"][..],
+            "trian",
+            "unrecognized subcommand",
+            "\"train\"",
+        ),
+        (&["train"], "<RECIPE>", "required", "--help"),
+        (
+            &["train", "recipe.toml", "--thraeds", "2"],
+            "--thraeds",
+            "unexpected",
+            "--threads",
+        ),
+        (
+            &["train", "recipe.toml", "--threads", "0"],
+            "--threads",
+            "0 is not in 1..=1024",
+            "--help",
+        ),
+        (
+            &["train", "recipe.toml", "--threads", "many"],
+            "--threads",
+            "many",
+            "--help",
+        ),
+        (
+            &["run", "study.toml", "--expect", "beter"],
+            "--expect",
+            "beter",
+            "\"better\"",
+        ),
+        (
+            &["run", "study.toml", "--jobs", "0"],
+            "--jobs",
+            "0",
+            "--help",
+        ),
+        (
+            &["sample", "x", "--temperature", "-1"],
+            "--temperature",
+            "-1",
+            "",
+        ),
+        (
+            &["eval", "abcdef"],
+            "run \"abcdef\"",
+            "no run",
+            "windtunnel ls",
+        ),
+        (&["show", "abcdef"], "abcdef", "no ", "windtunnel ls"),
+        (&["report", "abcdef"], "abcdef", "no ", "windtunnel ls"),
+        (&["compare", "abc", "def"], "abc", "no run", "windtunnel ls"),
+        (&["new", "study", "a/b"], "NAME", "a/b", "letters"),
+    ] {
+        bench.refuse(args, says(place, problem, remedy));
+    }
+    bench.write("file", "");
+    let mut command = bench.command(&["ls"]);
+    command.args(["--home", "file"]);
+    let elsewhere = &mut std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+    let elsewhere = elsewhere.args(["ls", "--json", "--home", "file"]);
+    let elsewhere = elsewhere.current_dir(bench.folder.path());
+    bench.refuse_command(
+        elsewhere,
+        says("--home file", "is a file", "choose another"),
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let bench = Bench::new();
+    for device in ["gpu", "cuda:x", "cuda:-1"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command
+            .args([
+                "train",
+                "recipe.toml",
+                "--home",
+                "home",
+                "--json",
+                "--device",
+                device,
+            ])
+            .current_dir(bench.folder.path());
+        bench.refuse_command(&mut command, says("--device", device, ""));
+    }
+}
