@@ -25,6 +25,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// A file's bytes as text. Errors with the line when they are not UTF-8.
+pub fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
+        Error::input(
+            format!("{}:{line}", path.display()),
+            format!(
+                "byte {at} is 0x{:02x}, which is not UTF-8",
+                error.as_bytes()[at]
+            ),
+            "convert the file to UTF-8, for example with iconv",
+        )
+    })
+}
+
 /// Reads and parses a JSON file. Errors name the file, and `remedy` when its text is damaged.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, remedy: &str) -> Result<T> {
     let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;

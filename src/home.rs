@@ -17,7 +17,15 @@ pub struct Home;
 /// it ends.
 #[derive(Debug)]
 pub struct HomeLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for HomeLock {
+    /// A lock that nobody holds names nobody, so that a command which changes nothing else leaves
+    /// the home as it was.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
 }
 
 impl Home {
@@ -62,7 +70,7 @@ impl Home {
                 let _ = file
                     .set_len(0)
                     .and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(HomeLock { _file: file })
+                Ok(HomeLock { file })
             }
             Err(TryLockError::WouldBlock) => Err(in_use(home, &mut file)),
             Err(TryLockError::Error(error)) => Err(Error::io(&path, "lock", &error)),

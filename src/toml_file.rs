@@ -1,6 +1,9 @@
 //! TOML with places: errors that name file and line, key, value and remedy.
 
-use crate::error::{Error, Result, nearest};
+use crate::{
+    error::{Error, Result, nearest},
+    files,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,
@@ -145,13 +148,7 @@ impl Source {
     /// Errors when the file can't be read or is not UTF-8.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            Error::input(
-                path.display().to_string(),
-                format!("byte {} is not UTF-8", e.utf8_error().valid_up_to()),
-                "save the file as UTF-8",
-            )
-        })?;
+        let text = files::utf8(path, bytes)?;
         Ok(Self {
             path: path.into(),
             text,

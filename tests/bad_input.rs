@@ -66,8 +66,8 @@ impl Bench {
         bench.write("recipe.toml", RECIPE);
         bench.write("study.toml", STUDY);
         let paragraph = "The quick brown fox jumps over the lazy dog and sleeps.\n\n";
-        bench.write("words.txt", &paragraph.repeat(60));
-        bench.succeed(&["data", "add", "words", "words.txt"]);
+        bench.write("words.txt", paragraph.repeat(60));
+        bench.succeed(&["data", "add", "words.txt", "words"]);
         bench
     }
 
@@ -209,7 +209,7 @@ fn at(file: &str, text: &str, words: &str) -> String {
     format!("{file}:{}", line + 1)
 }
 
-/// The size of every file under a folder that is there.
+/// Keeps so many bytes of a file.
 fn cut(path: &Path, keep: impl Fn(usize) -> usize) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..keep(bytes.len())]).unwrap();

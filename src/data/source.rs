@@ -280,20 +280,5 @@ pub fn read_text(path: &Path) -> Result<String> {
             "use a file with text in it",
         ));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1;
-        Error::input(
-            format!("{}:{line}", path.display()),
-            format!(
-                "byte {at} is 0x{:02x}, which is not UTF-8",
-                error.as_bytes()[at]
-            ),
-            "convert the file to UTF-8, for example with iconv",
-        )
-    })
+    files::utf8(path, bytes)
 }

@@ -10,25 +10,25 @@ fn a_text_that_is_empty_or_not_utf8_or_too_short_cannot_be_added() {
     bench.write("latin.txt", b"one\ntwo\ncaf\xe9\n");
     bench.write("short.txt", "a");
     for (args, place, problem, remedy) in [
-        (["more", "empty.txt"], "empty.txt", "empty", "text in it"),
+        (["empty.txt", "more"], "empty.txt", "empty", "text in it"),
         (
-            ["more", "latin.txt"],
+            ["latin.txt", "more"],
             "latin.txt:3",
             "byte 11 is 0xe9",
             "UTF-8",
         ),
-        (["more", "short.txt"], "short.txt", "", ""),
+        (["short.txt", "more"], "short.txt", "", ""),
         (
-            ["more", "absent.txt"],
+            ["absent.txt", "more"],
             "absent.txt",
             "No such file",
             "check the path",
         ),
-        (["more", "home"], "home", "directory", "check the path"),
-        (["words", "words.txt"], "NAME", "taken", "another name"),
-        (["sums", "words.txt"], "NAME", "taken", "another name"),
-        (["a b", "words.txt"], "NAME", "a b", "letters"),
-        (["..", "words.txt"], "NAME", "..", "letters"),
+        (["home", "more"], "home", "directory", "check the path"),
+        (["words.txt", "words"], "NAME", "taken", "another name"),
+        (["words.txt", "sums"], "NAME", "taken", "another name"),
+        (["words.txt", "a b"], "NAME", "a b", "letters"),
+        (["words.txt", ".."], "NAME", "..", "letters"),
     ] {
         let args = [&["data", "add"][..], &args].concat();
         bench.refuse(&args, says(place, problem, remedy));
@@ -92,12 +92,16 @@ fn a_mirror_with_another_text_under_the_name_is_refused() {
 #[test]
 fn a_block_longer_than_a_part_of_the_corpus_is_refused_with_what_would_fit() {
     let bench = Bench::new();
-    // Some 3,300 characters: 5% of them are the test part, 10% the validation part.
-    for (block, part) in [("3000", "train"), ("400", "validation")] {
+    for block in ["3000", "342"] {
         let change = format!("model.block_size={block}");
         bench.refuse(
             &["train", "recipe.toml", &change],
-            says("model.block_size", part, "smaller"),
+            says(
+                &format!("override \"{change}\""),
+                "validation part of \"words\", 342 tokens",
+                "at most 341",
+            ),
         );
     }
+    bench.succeed(&["train", "recipe.toml", "model.block_size=341"]);
 }

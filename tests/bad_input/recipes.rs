@@ -132,11 +132,16 @@ const CASES: [Case; 27] = [
         "block_size = 16",
         "block_size = 4096",
         "model.block_size",
-        "smaller",
+        "at most 341",
     ),
     case("rows = 4", "rows = 0", "batch.rows", "use 1 to"),
-    case("steps = 12", "steps = 0", "budget", "1"),
-    case("steps = 12", "steps = 12\ntokens = 100", "budget", "one of"),
+    case("steps = 12", "steps = 0", "budget", "above 0"),
+    case(
+        "steps = 12",
+        "steps = 12\ntokens = 100",
+        "[budget] sets steps and tokens",
+        "one of",
+    ),
 ];
 
 #[test]
@@ -151,8 +156,12 @@ fn a_recipe_that_cannot_be_meant_is_refused_at_its_line() {
     {
         let text = replaced(RECIPE, was, is);
         bench.write("recipe.toml", &text);
-        let shown = is.lines().next_back().filter(|is| !is.is_empty());
-        let place = at("recipe.toml", &text, shown.unwrap_or("mixture"));
+        let shown = match (is, problem) {
+            ("", _) => "mixture",
+            (_, problem) if problem.starts_with("[budget]") => "[budget]",
+            (is, _) => is,
+        };
+        let place = at("recipe.toml", &text, shown);
         for args in [
             ["train", "recipe.toml"],
             ["run", "study.toml"],
@@ -172,14 +181,17 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
             "model.n_layers: unknown key",
             "\"n_layer\"",
         ),
-        ("modle.n_layer=2", "modle: unknown key", "\"model\""),
-        ("model.n_layer.x=2", "model.n_layer", "table"),
+        ("modle.n_layer=2", "modle", "\"model\""),
+        (
+            "model.n_layer.x=2",
+            "a value, not a table",
+            "n_layer itself",
+        ),
         ("model.n_layer=two", "model.n_layer", "whole number"),
         ("model.n_head=5", "do not divide", "1, 2, 4, 8, 16"),
         ("optimizer.lr=0", "optimizer.lr", "above 0"),
         ("optimizer.lr", "has no \"=\"", "dotted.key=value"),
         ("=3", "is not a dotted key", "dotted.key=value"),
-        ("budget.tokens=1000", "budget", "one of"),
         (
             "data.mixture=[{corpus=\"words\",weight=-1}]",
             "is -1",
@@ -190,13 +202,7 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
             "no such corpus",
             "known",
         ),
-        ("data.vocabulary=[\"wrods\"]", "no such corpus", "\"words\""),
-        (
-            "eval.corpora=[{corpus=\"wrods\"}]",
-            "no such corpus",
-            "\"words\"",
-        ),
-        ("model.block_size=100000", "model.block_size", "smaller"),
+        ("model.block_size=100000", "model.block_size", "at most 341"),
         (
             "batch.rows_per_pass=3",
             "does not divide batch.rows",
@@ -213,6 +219,21 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
                 says(&place, problem, remedy),
             );
         }
+    }
+}
+
+#[test]
+fn a_corpus_that_there_is_not_is_refused_wherever_a_recipe_names_it() {
+    let bench = Bench::new();
+    for change in [
+        "data.vocabulary=[\"wrods\"]",
+        "eval.corpora=[{corpus=\"wrods\"}]",
+    ] {
+        let place = format!("override \"{change}\"");
+        let expected = says(&place, "no such corpus", "\"words\"");
+        bench.refuse(&["train", "recipe.toml", change], expected);
+        let expected = says(&place, "can't be set in a study", "decision.eval");
+        bench.refuse(&["run", "study.toml", change], expected);
     }
 }
 
@@ -288,7 +309,7 @@ fn a_command_line_that_cannot_be_meant_is_refused_in_the_same_form() {
             "--help",
         ),
         (
-            &["sample", "x", "--temperature", "-1"],
+            &["sample", "x", "--temperature=-1"],
             "--temperature",
             "-1",
             "",

@@ -10,18 +10,30 @@ fn arms_that_differ_in_more_than_what_they_declare_are_refused_at_their_line() {
         (
             "set = { \"optimizer.lr\" = 1e-5, \"batch.rows\" = 8 }",
             "batch.rows",
-            "one factor",
+            "change one thing",
         ),
         (
             "set = { \"optimizer.lr\" = 1e-5, \"model.n_layer\" = 2 }",
             "model.n_layer",
-            "one factor",
+            "change one thing",
         ),
-        ("set = { \"model.n_layer\" = 2 }", "model.n_layer", "factor"),
-        ("set = { \"optimizer.lr\" = 3e-3 }", "nothing", "none"),
-        ("set = { \"seed\" = 7 }", "seed", "control"),
-        ("set = { \"budget.steps\" = 24 }", "budget", ""),
-        ("set = { \"eval.windows\" = 4 }", "eval", ""),
+        (
+            "set = { \"model.n_layer\" = 2 }",
+            "model.n_layer",
+            "change one thing",
+        ),
+        (
+            "set = { \"optimizer.lr\" = 3e-3 }",
+            "does not differ",
+            "\"none\"",
+        ),
+        ("set = { \"seed\" = 7 }", "seed", "leave it out"),
+        (
+            "set = { \"budget.steps\" = 24 }",
+            "budget",
+            "change one thing",
+        ),
+        ("set = { \"eval.windows\" = 4 }", "eval", "leave it out"),
         (
             "set = { \"optimizer.rl\" = 1e-5 }",
             "optimizer.rl: unknown key",
@@ -45,7 +57,12 @@ fn arms_that_differ_in_more_than_what_they_declare_are_refused_at_their_line() {
     ] {
         let text = replaced(STUDY, set, changed);
         bench.write("study.toml", &text);
-        let place = at("study.toml", &text, changed);
+        let line = match remedy {
+            // What is wrong is what was declared.
+            "change one thing" | "\"none\"" => "factor = ",
+            _ => changed,
+        };
+        let place = at("study.toml", &text, line);
         for command in ["run", "plan"] {
             bench.refuse(&[command, "study.toml"], says(&place, problem, remedy));
         }
@@ -63,7 +80,10 @@ fn arms_that_differ_in_budget_are_refused_even_when_that_is_their_factor() {
     let text = replaced(&text, "\"optimizer.lr\" = 1e-5", "\"budget.steps\" = 24");
     bench.write("study.toml", &text);
     let place = at("study.toml", &text, "\"budget.steps\" = 24");
-    bench.refuse(&["run", "study.toml"], says(&place, "budget", ""));
+    bench.refuse(
+        &["run", "study.toml"],
+        says(&place, "their budgets differ", "budget.tokens"),
+    );
     // More rows at the same steps are more tokens.
     let text = replaced(
         STUDY,
@@ -72,7 +92,10 @@ fn arms_that_differ_in_budget_are_refused_even_when_that_is_their_factor() {
     );
     let text = replaced(&text, "\"optimizer.lr\" = 1e-5", "\"batch.rows\" = 8");
     bench.write("study.toml", &text);
-    bench.refuse(&["run", "study.toml"], says("study.toml", "tokens", ""));
+    bench.refuse(
+        &["run", "study.toml"],
+        says("study.toml", "their budgets differ", "budget.tokens"),
+    );
 }
 
 #[test]
@@ -108,7 +131,7 @@ fn a_study_without_what_it_needs_is_refused_at_its_line() {
             "seeds = 2",
             "seeds = 2\nalpha = 1.5",
             "decision.alpha",
-            "below",
+            "at most 0.5",
         ),
         (
             "seeds = 2",
@@ -125,10 +148,15 @@ fn a_study_without_what_it_needs_is_refused_at_its_line() {
         (
             "control = true",
             "control = false",
-            "control",
-            "control = true",
+            "0 arms say control",
+            "exactly one",
         ),
-        ("[arms.slow]", "[arms.slow]\ncontrol = true", "control", ""),
+        (
+            "[arms.slow]",
+            "[arms.slow]\ncontrol = true",
+            "2 arms say control",
+            "exactly one",
+        ),
         (
             "base = \"recipe.toml\"",
             "base = \"no.toml\"",
@@ -146,7 +174,10 @@ fn a_study_without_what_it_needs_is_refused_at_its_line() {
     ] {
         let text = replaced(STUDY, was, is);
         bench.write("study.toml", &text);
-        let shown = is.lines().next_back().unwrap();
+        let shown = match is {
+            _ if problem.contains("arms say control") => "[arms.plain]",
+            is => is.lines().next_back().unwrap(),
+        };
         let place = at("study.toml", &text, shown);
         for command in ["run", "plan"] {
             bench.refuse(&[command, "study.toml"], says(&place, problem, remedy));
