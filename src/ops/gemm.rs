@@ -80,10 +80,10 @@ impl<'a, R> MatMut<'a, R> {
 }
 
 /// c = scale·a·b, or c += scale·a·b, on the calling thread.
-pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, c: MatMut<R>, into: Into) {
+pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, into: Into) {
     assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols));
     #[cfg(target_arch = "x86_64")]
-    if let Some(product) = avx512::Product::new(scale, (a, b), &c, into) {
+    if let Some(product) = avx512::Product::new(scale, (a, b), &mut c, into) {
         return product.run(None);
     }
     let add = into == Into::Add;
@@ -115,7 +115,7 @@ pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, c: MatMut<R>, into: 
 }
 
 /// c = a·b, or c += a·b, with c's rows shared among the pool's threads.
-pub fn gemm<R: Real>(pool: &Pool, a: Mat<R>, b: Mat<R>, c: MatMut<R>, into: Into) {
+pub fn gemm<R: Real>(pool: &Pool, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, into: Into) {
     let (rows, cols, stride) = (c.rows, c.cols, c.row_stride);
     // Whole kernel tiles, and a few pieces for each thread, so that one can help another.
     let share = rows.div_ceil(pool.threads()).next_multiple_of(16);
@@ -123,7 +123,7 @@ pub fn gemm<R: Real>(pool: &Pool, a: Mat<R>, b: Mat<R>, c: MatMut<R>, into: Into
         return gemm_serial(R::ONE, a, b, c, into);
     }
     #[cfg(target_arch = "x86_64")]
-    if let Some(product) = avx512::Product::new(R::ONE, (a, b), &c, into) {
+    if let Some(product) = avx512::Product::new(R::ONE, (a, b), &mut c, into) {
         return product.run(Some((pool, share)));
     }
     pool.pieces(c.data, share * stride, |i, c| {

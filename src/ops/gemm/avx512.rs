@@ -7,14 +7,13 @@
 
 use super::{Mat, MatMut};
 use crate::{memory::Buffer, pool::Pool, real::Real, tape::Into};
-use std::{any::TypeId, cell::RefCell, marker::PhantomData, ops::Range};
-
 use std::arch::x86_64::{
     __m512, __mmask16, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
     _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd,
     _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
+use std::{any::TypeId, cell::RefCell, marker::PhantomData, ops::Range};
 
 /// Floats of one register.
 const LANES: usize = 16;
@@ -97,7 +96,7 @@ impl<'a> Product<'a> {
     pub fn new<R: Real>(
         scale: R,
         (a, b): (Mat<'a, R>, Mat<'a, R>),
-        c: &'a MatMut<R>,
+        c: &'a mut MatMut<R>,
         into: Into,
     ) -> Option<Self> {
         let single = TypeId::of::<R>() == TypeId::of::<f32>();
@@ -105,7 +104,7 @@ impl<'a> Product<'a> {
             a: View::of(a),
             b: View::of(b),
             c: Target {
-                start: c.data.as_ptr().cast::<f32>().cast_mut(),
+                start: c.data.as_mut_ptr().cast(),
                 row: c.row_stride,
                 scale: scale.f64() as f32,
                 add: into == Into::Add,
