@@ -25,6 +25,7 @@ fn config(name: &str) -> (GptConfig, usize, usize) {
         block_size,
         dropout,
         bias: false,
+        ..Default::default()
     };
     match name {
         "b" => (gpt(6, 6, 384, 256, 0.2), 64, 65),

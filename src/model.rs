@@ -5,6 +5,10 @@
 
 use crate::{
     error::Result,
+    ops::{
+        activation::Activation,
+        norm::{Norm, NormKind},
+    },
     params::{Init, Param, Spec},
     real::Real,
     tape::{Tape, Value},
@@ -25,6 +29,13 @@ pub struct GptConfig {
     pub dropout: f64,
     /// Biases in linear layers and norms.
     pub bias: bool,
+    pub norm: NormKind,
+    pub activation: Activation,
+    /// Width F of the MLP; 0 means 4C, and for a gate 8C/3 in whole eights, which is about as many
+    /// parameters (Shazeer 2020).
+    pub n_inner: usize,
+    /// The head's weights are the token embedding's.
+    pub tied: bool,
 }
 
 impl Default for GptConfig {
@@ -36,6 +47,10 @@ impl Default for GptConfig {
             block_size: 64,
             dropout: 0.0,
             bias: false,
+            norm: NormKind::Layer,
+            activation: Activation::Gelu,
+            n_inner: 0,
+            tied: true,
         }
     }
 }
@@ -53,8 +68,8 @@ struct Block {
     c_attn: Weights, // (3C, C)
     c_proj: Weights, // (C, C)
     ln_2: Weights,   // (C,)
-    c_fc: Weights,   // (4C, C)
-    c_out: Weights,  // (C, 4C)
+    c_fc: Weights,   // (F, C), or (2F, C) for a gate: its rows first, then the values'
+    c_out: Weights,  // (C, F)
 }
 
 /// The model: handles into the arenas, and the order in which they are used.
@@ -62,20 +77,22 @@ struct Block {
 pub struct Gpt {
     config: GptConfig,
     vocab_size: usize,
-    wte: Param, // (V, C), also the head
+    wte: Param, // (V, C)
     wpe: Param, // (T, C)
     blocks: Vec<Block>,
     ln_f: Weights,
+    head: Param, // (V, C), which is wte where they are tied
 }
 
 impl Gpt {
     /// The model and the parameters that it needs, in arena order.
     pub fn new(config: &GptConfig, vocab_size: usize) -> (Self, Vec<Spec>) {
-        let c = config.n_embd;
+        let (c, f) = (config.n_embd, config.inner());
         let mut make = Maker {
             bias: config.bias,
             specs: Vec::new(),
         };
+        let gate = config.activation.fan_in();
         let small = Init::Normal(0.02);
         // Smaller, so that the stream's variance does not grow with depth (GPT-2).
         let onto_stream = Init::Normal(0.02 / (2.0 * config.n_layer as f64).sqrt());
@@ -89,12 +106,16 @@ impl Gpt {
                     c_attn: make.weights(at("attn.c_attn"), &[3 * c, c], small),
                     c_proj: make.weights(at("attn.c_proj"), &[c, c], onto_stream),
                     ln_2: make.weights(at("ln_2"), &[c], Init::Ones),
-                    c_fc: make.weights(at("mlp.c_fc"), &[4 * c, c], small),
-                    c_out: make.weights(at("mlp.c_proj"), &[c, 4 * c], onto_stream),
+                    c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], small),
+                    c_out: make.weights(at("mlp.c_proj"), &[c, f], onto_stream),
                 }
             })
             .collect();
         let ln_f = make.weights("transformer.ln_f".into(), &[c], Init::Ones);
+        let head = match config.tied {
+            true => wte,
+            false => make.param("lm_head.weight", &[vocab_size, c], small),
+        };
         let gpt = Self {
             config: config.clone(),
             vocab_size,
@@ -102,6 +123,7 @@ impl Gpt {
             wpe,
             blocks,
             ln_f,
+            head,
         };
         (gpt, make.specs)
     }
@@ -114,27 +136,31 @@ impl Gpt {
         t: usize,
     ) -> Result<Value> {
         let GptConfig {
-            n_head, dropout, ..
+            n_head,
+            dropout,
+            norm: kind,
+            activation,
+            ..
         } = self.config;
         let x = tape.embed(tokens, t, self.wte, self.wpe)?; // (K, B·T, C)
         let mut x = tape.dropout(x, dropout, t)?;
         let mut branch = None;
         for block in &self.blocks {
             let h;
-            (x, h) = norm(tape, x, branch, block.ln_1)?;
+            (x, h) = norm(tape, (x, branch), kind, block.ln_1)?;
             let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, 3C)
             let h = tape.attention(qkv, t, n_head, dropout)?; // (K, B·T, C)
             let h = linear(tape, h, block.c_proj)?;
             branch = Some(tape.dropout(h, dropout, t)?);
 
             let h;
-            (x, h) = norm(tape, x, branch, block.ln_2)?;
-            let h = linear(tape, h, block.c_fc)?; // (K, B·T, 4C)
-            let h = tape.gelu(h)?;
+            (x, h) = norm(tape, (x, branch), kind, block.ln_2)?;
+            let h = linear(tape, h, block.c_fc)?; // (K, B·T, F), or 2F for a gate
+            let h = tape.activation(h, activation)?; // (K, B·T, F)
             let h = linear(tape, h, block.c_out)?; // (K, B·T, C)
             branch = Some(tape.dropout(h, dropout, t)?);
         }
-        Ok(norm(tape, x, branch, self.ln_f)?.1)
+        Ok(norm(tape, (x, branch), kind, self.ln_f)?.1)
     }
 
     /// Cross-entropy summed over `targets` and divided by `denominator`, in nats, one for each
@@ -147,7 +173,7 @@ impl Gpt {
         denominator: f64,
     ) -> Result<Vec<f64>> {
         let h = self.hidden(tape, tokens, t)?;
-        tape.classifier(h, self.wte, targets, denominator)
+        tape.classifier(h, self.head, targets, denominator)
     }
 
     /// Logits (K, B·T, V) of every position.
@@ -158,7 +184,7 @@ impl Gpt {
         t: usize,
     ) -> Result<Value> {
         let h = self.hidden(tape, tokens, t)?;
-        tape.linear(h, self.wte, None)
+        tape.linear(h, self.head, None)
     }
 
     pub fn config(&self) -> &GptConfig {
@@ -172,11 +198,11 @@ impl Gpt {
 
 fn norm<R: Real>(
     tape: &mut Tape<R>,
-    x: Value,
-    branch: Option<Value>,
-    w: Weights,
+    (x, branch): (Value, Option<Value>),
+    kind: NormKind,
+    Weights { weight, bias }: Weights,
 ) -> Result<(Value, Value)> {
-    tape.add_norm(x, branch, w.weight, w.bias)
+    tape.add_norm(x, branch, Norm { kind, weight, bias })
 }
 
 fn linear<R: Real>(tape: &mut Tape<R>, x: Value, w: Weights) -> Result<Value> {
@@ -208,20 +234,32 @@ impl GptConfig {
     /// Parameters of the whole model, position embeddings included.
     pub fn n_params(&self, vocab_size: usize) -> u64 {
         let (c, l) = (self.n_embd as u64, self.n_layer as u64);
-        let vectors = if self.bias {
-            l * (4 * c + 9 * c) + 2 * c
-        } else {
-            l * 2 * c + c
+        let (f, gate) = (self.inner() as u64, self.activation.fan_in() as u64);
+        let matrices = 4 * c * c + (gate + 1) * f * c;
+        let (norms, biases) = match self.bias {
+            true => (2 * c, 3 * c + c + gate * f + c),
+            false => (c, 0),
         };
-        (vocab_size as u64 + self.block_size as u64) * c + l * 12 * c * c + vectors
+        let embeddings = vocab_size as u64 * if self.tied { 1 } else { 2 } + self.block_size as u64;
+        embeddings * c + l * (matrices + 2 * norms + biases) + norms
     }
 
-    /// FLOPs of training on one token, forward and backward: 6 for each parameter but the position
-    /// embeddings, and 12·L·C·T for attention (PaLM's appendix B; nanoGPT's `estimate_mfu`).
+    /// Width F of the MLP.
+    pub fn inner(&self) -> usize {
+        match (self.n_inner, self.activation) {
+            (0, Activation::Swiglu) => (8 * self.n_embd).div_ceil(3).next_multiple_of(8),
+            (0, _) => 4 * self.n_embd,
+            (n, _) => n,
+        }
+    }
+
+    /// FLOPs of training on one token, forward and backward: 6 for each parameter but embeddings
+    /// that are only looked up, and 12·L·C·T for attention (PaLM's appendix B; nanoGPT's `estimate_mfu`).
     pub fn flops_per_token(&self, vocab_size: usize) -> f64 {
-        let positions = (self.block_size * self.n_embd) as u64;
+        let untied = if self.tied { 0 } else { vocab_size };
+        let looked_up = ((self.block_size + untied) * self.n_embd) as u64;
         let attention = 12 * self.n_layer * self.n_embd * self.block_size;
-        (6 * (self.n_params(vocab_size) - positions)) as f64 + attention as f64
+        (6 * (self.n_params(vocab_size) - looked_up)) as f64 + attention as f64
     }
 }
 
@@ -231,14 +269,19 @@ mod tests {
 
     #[test]
     fn counts_agree_with_the_arenas_and_with_gpt_2() {
-        for bias in [false, true] {
-            let config = GptConfig {
-                bias,
-                ..Default::default()
-            };
-            let (_, specs) = Gpt::new(&config, 65);
-            let total: usize = specs.iter().map(Spec::len).sum();
-            assert_eq!(config.n_params(65), total as u64);
+        for (bias, activation) in [(false, Activation::Gelu), (true, Activation::Swiglu)] {
+            for (tied, n_inner) in [(true, 0), (false, 100)] {
+                let config = GptConfig {
+                    bias,
+                    activation,
+                    tied,
+                    n_inner,
+                    ..Default::default()
+                };
+                let (_, specs) = Gpt::new(&config, 65);
+                let total: usize = specs.iter().map(Spec::len).sum();
+                assert_eq!(config.n_params(65), total as u64);
+            }
         }
         // GPT-2 small as released: 124,439,808 parameters with the head tied.
         let gpt2 = GptConfig {
@@ -246,8 +289,8 @@ mod tests {
             n_head: 12,
             n_embd: 768,
             block_size: 1024,
-            dropout: 0.0,
             bias: true,
+            ..Default::default()
         };
         assert_eq!(gpt2.n_params(50257), 124_439_808);
     }

@@ -153,6 +153,7 @@ impl Recipe {
             ("model.n_head", m.n_head as u64, 1, SIZE),
             ("model.n_embd", m.n_embd as u64, 1, SIZE),
             ("model.block_size", m.block_size as u64, 1, SIZE),
+            ("model.n_inner", m.n_inner as u64, 0, SIZE),
             ("batch.rows", self.batch.rows as u64, 1, SIZE),
             ("eval.every", self.eval.every, 0, MOST),
             ("eval.windows", self.eval.windows as u64, 0, MOST),
@@ -176,11 +177,12 @@ impl Recipe {
             return wrong(&keys, &m.n_head, &problem, remedy);
         }
         // A model of 2^36 parameters would need a terabyte; sums below stay far from overflow.
-        let size = (m.n_layer as f64 * 12.0) * (m.n_embd as f64).powi(2);
+        let width = (4 * m.n_embd + 3 * m.inner()) as f64;
+        let size = m.n_layer as f64 * m.n_embd as f64 * width;
         let step = self.batch.rows as f64 * m.block_size as f64;
         if size > 2f64.powi(36) {
             let problem = format!("{size:.1e} parameters do not fit any machine");
-            let keys = ["model.n_embd", "model.n_layer"];
+            let keys = ["model.n_embd", "model.n_inner", "model.n_layer"];
             return wrong(&keys, &m.n_embd, &problem, "make the model smaller".into());
         }
         if step > 2f64.powi(31) {

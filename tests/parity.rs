@@ -113,6 +113,7 @@ fn check(name: &str, backend: Backend) {
         block_size: size("block_size"),
         dropout: 0.0,
         bias: f.tensors.contains_key("transformer.ln_f.bias"),
+        ..Default::default()
     };
     let (gpt, specs) = Gpt::new(&config, size("vocab_size"));
     let mut params = Params::<f32>::new(1, specs);

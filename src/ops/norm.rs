@@ -1,4 +1,5 @@
-//! LayerNorm (Ba et al. 2016) together with the residual addition before it.
+//! LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019), together with the residual
+//! addition before them.
 
 use crate::{
     error::Result,
@@ -9,27 +10,59 @@ use crate::{
     tape::{Into, Op, Shape, Tape, Value},
 };
 use candle_core::{D, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Added to the variance, as in GPT-2.
 const EPS: f64 = 1e-5;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Centred, then divided by the standard deviation.
+    Layer,
+    /// Divided by the root of the mean square.
+    Rms,
+}
+
+/// A norm and what it multiplies and adds, (K, C) each.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    pub kind: NormKind,
+    pub weight: Param,
+    pub bias: Option<Param>,
+}
+
+impl NormKind {
+    /// What the mean counts for: RMSNorm is LayerNorm with a mean of nothing.
+    fn centre<R: Real>(self) -> R {
+        match self {
+            Self::Layer => R::ONE,
+            Self::Rms => R::ZERO,
+        }
+    }
+}
+
 impl<R: Real> Tape<R> {
-    /// (s, y) with s = x + branch and y = LayerNorm(s)·w + b, in one pass over memory; all
-    /// (K, rows, C), `w` and `b` (K, C). Without a branch s is x itself.
+    /// (s, y) with s = x + branch and y = norm(s)·w + b, in one pass over memory; all (K, rows, C).
+    /// Without a branch s is x itself.
     pub fn add_norm(
         &mut self,
         x: Value,
         branch: Option<Value>,
-        w: Param,
-        b: Option<Param>,
+        norm: Norm,
     ) -> Result<(Value, Value)> {
+        let Norm {
+            kind,
+            weight: w,
+            bias: b,
+        } = norm;
         if self.candle_device().is_some() {
             let s = match branch {
                 None => x,
                 Some(r) => self.composed(&[x, r], &[], |xs, _| &xs[0] + &xs[1])?,
             };
             let params: Vec<Param> = [Some(w), b].into_iter().flatten().collect();
-            return Ok((s, self.composed(&[s], &params, layer_norm_reference)?));
+            return Ok((s, self.composed(&[s], &params, norm_reference(kind))?));
         }
         let shape = self.shape(x);
         let Shape { k, rows, cols } = shape;
@@ -57,7 +90,7 @@ impl<R: Real> Tape<R> {
                                 {
                                     *s = *x + *r;
                                 }
-                                norm_rows(s, (w, b), y, stats);
+                                norm_rows(s, (w, b, kind.centre()), y, stats);
                             },
                         );
                     });
@@ -66,7 +99,7 @@ impl<R: Real> Tape<R> {
                     let x = &x_data[i * ROWS * cols..][..y.len()];
                     simd(
                         #[inline(always)]
-                        || norm_rows(x, (w, b), y, stats),
+                        || norm_rows(x, (w, b, kind.centre()), y, stats),
                     );
                 }),
             }
@@ -78,8 +111,7 @@ impl<R: Real> Tape<R> {
             branch,
             s,
             y,
-            w,
-            b,
+            norm,
             stats,
         };
         if self.mode() == crate::tape::Mode::Train {
@@ -93,7 +125,12 @@ impl<R: Real> Tape<R> {
 
 /// y = (x − mean)/deviation·w + b for each row; `stats` gets (mean, 1/deviation).
 #[inline(always)]
-fn norm_rows<R: Real>(x: &[R], (w, b): (&[R], Option<&[R]>), y: &mut [R], stats: &mut [R]) {
+fn norm_rows<R: Real>(
+    x: &[R],
+    (w, b, centre): (&[R], Option<&[R]>, R),
+    y: &mut [R],
+    stats: &mut [R],
+) {
     let cols = w.len();
     let per_col = R::of(1.0 / cols as f64);
     for ((x, y), stats) in x
@@ -101,7 +138,7 @@ fn norm_rows<R: Real>(x: &[R], (w, b): (&[R], Option<&[R]>), y: &mut [R], stats:
         .zip(y.chunks_exact_mut(cols))
         .zip(stats.chunks_exact_mut(2))
     {
-        let mean = sum(x) * per_col;
+        let mean = sum(x) * per_col * centre;
         let variance = sum2(x, x, |sum, x, _| (x - mean).mul_add(x - mean, sum)) * per_col;
         let rstd = R::ONE / (variance + R::of(EPS)).sqrt();
         for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
@@ -121,14 +158,14 @@ struct AddNorm<R> {
     branch: Option<Value>,
     s: Option<Value>,
     y: Value,
-    w: Param,
-    b: Option<Param>,
+    norm: Norm,
     /// (mean, 1/deviation) for every row.
     stats: Buffer<R>,
 }
 
 impl<R: Real> Op<R> for AddNorm<R> {
-    /// With n = (s − mean)·rstd and g = dy·w: ds += rstd·(g − mean(g) − n·mean(g·n)).
+    /// With n = (s − mean)·rstd and g = dy·w: ds += rstd·(g − mean(g) − n·mean(g·n)); RMSNorm has
+    /// neither mean.
     fn backward(&mut self, tape: &mut Tape<R>) -> Result<()> {
         let input = self.s.unwrap_or(self.x);
         let stats = std::mem::replace(&mut self.stats, Buffer::zeros(0));
@@ -138,7 +175,7 @@ impl<R: Real> Op<R> for AddNorm<R> {
             let pieces = rows.div_ceil(ROWS);
             let mut partial = tape.memory.take(pieces * 2 * cols);
             for k in 0..k {
-                let w = tape.params.value(self.w, k);
+                let w = tape.params.value(self.norm.weight, k);
                 let all = k * rows * cols..(k + 1) * rows * cols;
                 let (s, dy) = (&tape.host(input)[all.clone()], &dy[all.clone()]);
                 let stats = &stats[2 * k * rows..];
@@ -152,7 +189,7 @@ impl<R: Real> Op<R> for AddNorm<R> {
                             || {
                                 norm_rows_back(
                                     (s, dy, &stats[2 * i * ROWS..]),
-                                    w,
+                                    (w, self.norm.kind.centre()),
                                     (ds, into),
                                     partial,
                                 )
@@ -161,8 +198,8 @@ impl<R: Real> Op<R> for AddNorm<R> {
                     },
                 );
                 for piece in partial.chunks_exact(2 * cols) {
-                    add_rows(tape.params.grad_mut(self.w, k), &piece[..cols]);
-                    if let Some(b) = self.b {
+                    add_rows(tape.params.grad_mut(self.norm.weight, k), &piece[..cols]);
+                    if let Some(b) = self.norm.bias {
                         add_rows(tape.params.grad_mut(b, k), &piece[cols..]);
                     }
                 }
@@ -187,7 +224,7 @@ impl<R: Real> Op<R> for AddNorm<R> {
 #[inline(always)]
 fn norm_rows_back<R: Real>(
     (s, dy, stats): (&[R], &[R], &[R]),
-    w: &[R],
+    (w, centre): (&[R], R),
     (ds, into): (&mut [R], Into),
     partial: &mut [R],
 ) {
@@ -203,7 +240,7 @@ fn norm_rows_back<R: Real>(
             *dw = dy.mul_add((*s - mean) * rstd, *dw);
             *db += *dy;
         }
-        let mean_g = dot(dy, w) * per_col;
+        let mean_g = dot(dy, w) * per_col * centre;
         let mean_gn = sum3(dy, w, s, |sum, dy, w, s| {
             (dy * w).mul_add((s - mean) * rstd, sum)
         }) * per_col;
@@ -221,14 +258,19 @@ fn norm_rows_back<R: Real>(
     }
 }
 
-/// LayerNorm in candle, from differentiable parts.
-pub fn layer_norm_reference(xs: &[Tensor], ws: &[Tensor]) -> candle_core::Result<Tensor> {
-    let centred = xs[0].broadcast_sub(&xs[0].mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let normed = centred.broadcast_div(&(variance + EPS)?.sqrt()?)?;
-    let y = normed.broadcast_mul(&ws[0].unsqueeze(1)?)?;
-    match ws.get(1) {
-        Some(b) => y.broadcast_add(&b.unsqueeze(1)?),
-        None => Ok(y),
+/// The same in candle, from differentiable parts.
+fn norm_reference(kind: NormKind) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> {
+    move |xs, ws| {
+        let x = match kind {
+            NormKind::Layer => xs[0].broadcast_sub(&xs[0].mean_keepdim(D::Minus1)?)?,
+            NormKind::Rms => xs[0].clone(),
+        };
+        let square = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let normed = x.broadcast_div(&(square + EPS)?.sqrt()?)?;
+        let y = normed.broadcast_mul(&ws[0].unsqueeze(1)?)?;
+        match ws.get(1) {
+            Some(b) => y.broadcast_add(&b.unsqueeze(1)?),
+            None => Ok(y),
+        }
     }
 }
