@@ -7,7 +7,9 @@ use crate::{
     error::Result,
     ops::{
         activation::Activation,
+        attention::Heads,
         norm::{Norm, NormKind},
+        rotary::Turned,
     },
     params::{Init, Param, Spec},
     real::Real,
@@ -36,6 +38,27 @@ pub struct GptConfig {
     pub n_inner: usize,
     /// The head's weights are the token embedding's.
     pub tied: bool,
+    pub positions: Positions,
+    /// Base of rotary angles.
+    pub rope_base: f64,
+    /// Heads G of keys and values, each shared by H/G heads of queries; 0 means H.
+    pub n_kv_head: usize,
+    /// Queries and keys are divided by the root of their mean square.
+    pub qk_norm: bool,
+    /// Tokens that a token sees, itself included; 0 means all before it.
+    pub window: usize,
+}
+
+/// How the model knows a token's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// An embedding for each place.
+    Learned,
+    /// Queries and keys are turned by their place.
+    Rotary,
+    /// Only by what it may attend to.
+    None,
 }
 
 impl Default for GptConfig {
@@ -51,6 +74,11 @@ impl Default for GptConfig {
             activation: Activation::Gelu,
             n_inner: 0,
             tied: true,
+            positions: Positions::Learned,
+            rope_base: 10_000.0,
+            n_kv_head: 0,
+            qk_norm: false,
+            window: 0,
         }
     }
 }
@@ -65,7 +93,7 @@ struct Weights {
 #[derive(Debug, Clone)]
 struct Block {
     ln_1: Weights,   // (C,)
-    c_attn: Weights, // (3C, C)
+    c_attn: Weights, // (C + 2·G·D, C): queries, keys, values
     c_proj: Weights, // (C, C)
     ln_2: Weights,   // (C,)
     c_fc: Weights,   // (F, C), or (2F, C) for a gate: its rows first, then the values'
@@ -77,8 +105,8 @@ struct Block {
 pub struct Gpt {
     config: GptConfig,
     vocab_size: usize,
-    wte: Param, // (V, C)
-    wpe: Param, // (T, C)
+    wte: Param,         // (V, C)
+    wpe: Option<Param>, // (T, C)
     blocks: Vec<Block>,
     ln_f: Weights,
     head: Param, // (V, C), which is wte where they are tied
@@ -87,7 +115,7 @@ pub struct Gpt {
 impl Gpt {
     /// The model and the parameters that it needs, in arena order.
     pub fn new(config: &GptConfig, vocab_size: usize) -> (Self, Vec<Spec>) {
-        let (c, f) = (config.n_embd, config.inner());
+        let (c, f, kv) = (config.n_embd, config.inner(), config.kv_width());
         let mut make = Maker {
             bias: config.bias,
             specs: Vec::new(),
@@ -97,13 +125,14 @@ impl Gpt {
         // Smaller, so that the stream's variance does not grow with depth (GPT-2).
         let onto_stream = Init::Normal(0.02 / (2.0 * config.n_layer as f64).sqrt());
         let wte = make.param("transformer.wte.weight", &[vocab_size, c], small);
-        let wpe = make.param("transformer.wpe.weight", &[config.block_size, c], small);
+        let wpe = (config.positions == Positions::Learned)
+            .then(|| make.param("transformer.wpe.weight", &[config.block_size, c], small));
         let blocks = (0..config.n_layer)
             .map(|i| {
                 let at = |name| format!("transformer.h.{i}.{name}");
                 Block {
                     ln_1: make.weights(at("ln_1"), &[c], Init::Ones),
-                    c_attn: make.weights(at("attn.c_attn"), &[3 * c, c], small),
+                    c_attn: make.weights(at("attn.c_attn"), &[c + 2 * kv, c], small),
                     c_proj: make.weights(at("attn.c_proj"), &[c, c], onto_stream),
                     ln_2: make.weights(at("ln_2"), &[c], Init::Ones),
                     c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], small),
@@ -136,7 +165,6 @@ impl Gpt {
         t: usize,
     ) -> Result<Value> {
         let GptConfig {
-            n_head,
             dropout,
             norm: kind,
             activation,
@@ -148,8 +176,9 @@ impl Gpt {
         for block in &self.blocks {
             let h;
             (x, h) = norm(tape, (x, branch), kind, block.ln_1)?;
-            let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, 3C)
-            let h = tape.attention(qkv, t, n_head, dropout)?; // (K, B·T, C)
+            let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, C + 2·G·D)
+            let qkv = self.place(tape, qkv, t)?;
+            let h = tape.attention(qkv, t, self.heads(), dropout)?; // (K, B·T, C)
             let h = linear(tape, h, block.c_proj)?;
             branch = Some(tape.dropout(h, dropout, t)?);
 
@@ -161,6 +190,31 @@ impl Gpt {
             branch = Some(tape.dropout(h, dropout, t)?);
         }
         Ok(norm(tape, (x, branch), kind, self.ln_f)?.1)
+    }
+
+    /// Queries and keys normed and turned by their place, where the configuration says so.
+    fn place<R: Real>(&self, tape: &mut Tape<R>, mut qkv: Value, t: usize) -> Result<Value> {
+        let (heads, dim) = (self.heads(), self.config.head_dim());
+        let turned = Turned {
+            heads: heads.queries + heads.keys,
+            dim,
+            t,
+        };
+        if self.config.qk_norm {
+            qkv = tape.head_norm(qkv, turned)?;
+        }
+        if self.config.positions == Positions::Rotary {
+            qkv = tape.rotary(qkv, turned, self.config.rope_base)?;
+        }
+        Ok(qkv)
+    }
+
+    fn heads(&self) -> Heads {
+        Heads {
+            queries: self.config.n_head,
+            keys: self.config.kv_heads(),
+            window: self.config.window,
+        }
     }
 
     /// Cross-entropy summed over `targets` and divided by `denominator`, in nats, one for each
@@ -235,13 +289,40 @@ impl GptConfig {
     pub fn n_params(&self, vocab_size: usize) -> u64 {
         let (c, l) = (self.n_embd as u64, self.n_layer as u64);
         let (f, gate) = (self.inner() as u64, self.activation.fan_in() as u64);
-        let matrices = 4 * c * c + (gate + 1) * f * c;
+        let kv = self.kv_width() as u64;
+        let matrices = 2 * c * c + 2 * kv * c + (gate + 1) * f * c;
         let (norms, biases) = match self.bias {
-            true => (2 * c, 3 * c + c + gate * f + c),
+            true => (2 * c, c + 2 * kv + c + gate * f + c),
             false => (c, 0),
         };
-        let embeddings = vocab_size as u64 * if self.tied { 1 } else { 2 } + self.block_size as u64;
+        let tables = if self.tied { 1 } else { 2 };
+        let embeddings = vocab_size as u64 * tables + self.places() as u64;
         embeddings * c + l * (matrices + 2 * norms + biases) + norms
+    }
+
+    /// Position embeddings.
+    fn places(&self) -> usize {
+        match self.positions {
+            Positions::Learned => self.block_size,
+            _ => 0,
+        }
+    }
+
+    /// Channels D of a head.
+    pub fn head_dim(&self) -> usize {
+        self.n_embd / self.n_head
+    }
+
+    /// Heads G of keys and values.
+    pub fn kv_heads(&self) -> usize {
+        match self.n_kv_head {
+            0 => self.n_head,
+            n => n,
+        }
+    }
+
+    fn kv_width(&self) -> usize {
+        self.kv_heads() * self.head_dim()
     }
 
     /// Width F of the MLP.
@@ -254,11 +335,16 @@ impl GptConfig {
     }
 
     /// FLOPs of training on one token, forward and backward: 6 for each parameter but embeddings
-    /// that are only looked up, and 12·L·C·T for attention (PaLM's appendix B; nanoGPT's `estimate_mfu`).
+    /// that are only looked up, and 12·L·C·T for attention (PaLM's appendix B; nanoGPT's
+    /// `estimate_mfu`), with the window in place of T where that is shorter.
     pub fn flops_per_token(&self, vocab_size: usize) -> f64 {
         let untied = if self.tied { 0 } else { vocab_size };
-        let looked_up = ((self.block_size + untied) * self.n_embd) as u64;
-        let attention = 12 * self.n_layer * self.n_embd * self.block_size;
+        let looked_up = ((self.places() + untied) * self.n_embd) as u64;
+        let seen = match self.window {
+            0 => self.block_size,
+            window => window.min(self.block_size),
+        };
+        let attention = 12 * self.n_layer * self.n_embd * seen;
         (6 * (self.n_params(vocab_size) - looked_up)) as f64 + attention as f64
     }
 }
@@ -272,6 +358,7 @@ mod tests {
         for (bias, activation) in [(false, Activation::Gelu), (true, Activation::Swiglu)] {
             for (tied, n_inner) in [(true, 0), (false, 100)] {
                 let config = GptConfig {
+                    n_kv_head: if tied { 0 } else { 2 },
                     bias,
                     activation,
                     tied,

@@ -5,7 +5,7 @@ use crate::{
     data::{BatchConfig, DataConfig, Share, mixture::normalised},
     error::{Error, Result},
     eval::EvalConfig,
-    model::GptConfig,
+    model::{GptConfig, Positions},
     optim::OptimizerConfig,
     run::{LogConfig, Run},
     schedule::ScheduleConfig,
@@ -154,6 +154,8 @@ impl Recipe {
             ("model.n_embd", m.n_embd as u64, 1, SIZE),
             ("model.block_size", m.block_size as u64, 1, SIZE),
             ("model.n_inner", m.n_inner as u64, 0, SIZE),
+            ("model.n_kv_head", m.n_kv_head as u64, 0, SIZE),
+            ("model.window", m.window as u64, 0, SIZE),
             ("batch.rows", self.batch.rows as u64, 1, SIZE),
             ("eval.every", self.eval.every, 0, MOST),
             ("eval.windows", self.eval.windows as u64, 0, MOST),
@@ -166,18 +168,9 @@ impl Recipe {
                 return wrong(&[key], &value, "out of range", remedy);
             }
         }
-        if !m.n_embd.is_multiple_of(m.n_head) {
-            let fitting: Vec<String> = (1..=m.n_embd.min(64))
-                .filter(|h| m.n_embd.is_multiple_of(*h))
-                .map(|h| h.to_string())
-                .collect();
-            let problem = format!("heads do not divide the width, model.n_embd = {}", m.n_embd);
-            let remedy = format!("use one of {}", fitting.join(", "));
-            let keys = ["model.n_head", "model.n_embd"];
-            return wrong(&keys, &m.n_head, &problem, remedy);
-        }
+        self.check_heads(places)?;
         // A model of 2^36 parameters would need a terabyte; sums below stay far from overflow.
-        let width = (4 * m.n_embd + 3 * m.inner()) as f64;
+        let width = 4.0 * m.n_embd as f64 + 3.0 * m.inner() as f64;
         let size = m.n_layer as f64 * m.n_embd as f64 * width;
         let step = self.batch.rows as f64 * m.block_size as f64;
         if size > 2f64.powi(36) {
@@ -204,6 +197,38 @@ impl Recipe {
         Ok(())
     }
 
+    fn check_heads(&self, places: &Places) -> Result<()> {
+        let m = &self.model;
+        let wrong = |keys: &[&str], value: usize, problem: String, fitting: Vec<usize>| {
+            let fitting: Vec<String> = fitting.iter().map(usize::to_string).collect();
+            Err(Error::input(
+                places.find_any(keys),
+                format!("{} is {value}: {problem}", keys[0]),
+                format!("use one of {}", fitting.join(", ")),
+            ))
+        };
+        let divisors =
+            |n: usize| -> Vec<usize> { (1..=n.min(64)).filter(|d| n.is_multiple_of(*d)).collect() };
+        if !m.n_embd.is_multiple_of(m.n_head) {
+            let problem = format!("heads do not divide the width, model.n_embd = {}", m.n_embd);
+            let keys = ["model.n_head", "model.n_embd"];
+            return wrong(&keys, m.n_head, problem, divisors(m.n_embd));
+        }
+        if !m.n_head.is_multiple_of(m.kv_heads()) {
+            let problem = format!("does not divide the heads, model.n_head = {}", m.n_head);
+            let keys = ["model.n_kv_head", "model.n_head"];
+            return wrong(&keys, m.n_kv_head, problem, divisors(m.n_head));
+        }
+        if m.positions == Positions::Rotary && !m.head_dim().is_multiple_of(2) {
+            let problem = format!("rotary heads of {} channels have no pairs", m.head_dim());
+            let keys = ["model.n_head", "model.n_embd", "model.positions"];
+            let even = divisors(m.n_embd).into_iter();
+            let even = even.filter(|heads| (m.n_embd / heads).is_multiple_of(2));
+            return wrong(&keys, m.n_head, problem, even.collect());
+        }
+        Ok(())
+    }
+
     fn check_rates(&self, places: &Places) -> Result<()> {
         let (m, o, s) = (&self.model, &self.optimizer, &self.schedule);
         let fraction = |x: f64| (0.0..1.0).contains(&x);
@@ -218,6 +243,7 @@ impl Recipe {
         let least: (Fits, &str) = (not_negative, "use 0 or more");
         for (key, value, (fits, remedy)) in [
             ("model.dropout", m.dropout, below_one),
+            ("model.rope_base", m.rope_base, above),
             ("optimizer.lr", o.lr, above),
             ("optimizer.betas", o.betas[0], below_one),
             ("optimizer.betas", o.betas[1], below_one),

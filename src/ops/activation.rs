@@ -99,7 +99,7 @@ fn sigmoid<R: Real>(x: R) -> R {
     R::ONE / (R::ONE + (-x).exp())
 }
 
-/// max(x, 0)² (So et al. 2021, "Primer").
+/// max(x, 0)², as in Primer.
 struct ReluSquared;
 
 impl Curve for ReluSquared {

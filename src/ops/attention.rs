@@ -19,22 +19,50 @@ use candle_core::{D, Device, Tensor};
 /// Query rows worked on together.
 const PANEL: usize = 32;
 
-/// B·T rows, H heads of D channels: what a pass over (K, B·T, 3·H·D) needs to know.
+/// Who attends to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// H heads of queries.
+    pub queries: usize,
+    /// G heads of keys and values, each shared by H/G heads of queries (Ainslie et al. 2023).
+    pub keys: usize,
+    /// A token sees itself and `window` − 1 tokens before it; 0 means all before it.
+    pub window: usize,
+}
+
+/// Sequences of T tokens whose rows are H·D queries, G·D keys and G·D values.
 #[derive(Clone, Copy)]
-struct Heads {
+struct Layout {
     t: usize,
     heads: usize,
+    kv_heads: usize,
     dim: usize,
+    window: usize,
+}
+
+/// Query rows `first..first + n` against keys `from..from + keys`.
+#[derive(Clone, Copy)]
+struct Panel {
+    first: usize,
+    n: usize,
+    from: usize,
+    keys: usize,
 }
 
 impl<R: Real> Tape<R> {
-    /// qkv (K, B·T, 3C), queries then keys then values → (K, B·T, C), over `heads` heads and
-    /// sequences of `t` tokens. In training each attention weight is dropped with probability
-    /// `dropout`.
-    pub fn attention(&mut self, qkv: Value, t: usize, heads: usize, dropout: f64) -> Result<Value> {
+    /// qkv (K, B·T, (H+2G)·D), queries then keys then values → (K, B·T, H·D), over sequences of `t`
+    /// tokens. In training each attention weight is dropped with probability `dropout`.
+    pub fn attention(&mut self, qkv: Value, t: usize, h: Heads, dropout: f64) -> Result<Value> {
         let Shape { k, rows, cols } = self.shape(qkv);
-        let dim = cols / 3 / heads;
-        let h = Heads { t, heads, dim };
+        let (heads, kv_heads) = (h.queries, h.keys);
+        let h = Layout {
+            t,
+            heads,
+            kv_heads,
+            dim: cols / (heads + 2 * kv_heads),
+            window: h.window,
+        };
+        let width = h.width();
         let mask = (dropout > 0.0 && self.mode() == Mode::Train)
             .then(|| self.next_mask(dropout, rows * heads * t, heads * t * t));
         if let Some(device) = self.candle_device().cloned() {
@@ -43,7 +71,7 @@ impl<R: Real> Tape<R> {
         let shape = Shape {
             k,
             rows,
-            cols: cols / 3,
+            cols: width,
         };
         let sequences = k * rows / t;
         // One share a thread; sequences do not meet, so the shares change no result.
@@ -54,12 +82,12 @@ impl<R: Real> Tape<R> {
         let mut scratch = self.memory.take(shares * PANEL * t);
         let input = self.host(qkv);
         self.pool.pieces3(
-            (&mut y, share * t * cols / 3),
+            (&mut y, share * t * width),
             (&mut lse, share * t * heads),
             (&mut scratch, PANEL * t),
             |i, y, lse, panel| {
                 for (j, (y, lse)) in y
-                    .chunks_exact_mut(t * cols / 3)
+                    .chunks_exact_mut(t * width)
                     .zip(lse.chunks_exact_mut(t * heads))
                     .enumerate()
                 {
@@ -95,28 +123,29 @@ impl<R: Real> Tape<R> {
     }
 }
 
-/// One sequence: qkv (T, 3C) → y (T, C), lse (H, T).
+/// One sequence: qkv (T, (H+2G)·D) → y (T, H·D), lse (H, T).
 fn forward<R: Real>(
-    h: Heads,
+    h: Layout,
     qkv: &[R],
     (y, lse): (&mut [R], &mut [R]),
     panel: &mut [R],
     mask: Option<(&Mask, usize)>,
 ) {
-    let Heads { t, heads, dim } = h;
-    let c = heads * dim;
+    let Layout { t, heads, dim, .. } = h;
+    let (c, row) = (h.width(), h.row());
     for head in 0..heads {
-        let [_, _, v] = h.split(qkv, head);
+        let [_, _, v] = h.starts(head);
         for first in (0..t).step_by(PANEL) {
-            let (n, keys) = (PANEL.min(t - first), (first + PANEL).min(t));
+            let at = h.panel(first);
+            let Panel { n, from, keys, .. } = at;
             let p = &mut panel[..n * keys];
             let lse = &mut lse[head * t + first..][..n];
-            scores(h, qkv, (head, first), p);
+            scores(h, qkv, (head, at), p);
             simd(
                 #[inline(always)]
                 || {
                     for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                        let (seen, future) = p.split_at_mut(first + i + 1);
+                        let seen = h.seen(at, i, p);
                         let top = max(seen);
                         for p in seen.iter_mut() {
                             *p = (*p - top).exp();
@@ -126,39 +155,77 @@ fn forward<R: Real>(
                         for p in seen.iter_mut() {
                             *p *= scale;
                         }
-                        future.fill(R::ZERO);
                         *lse = top + R::of(total.f64().ln());
                     }
                 },
             );
             if let Some((mask, sequence)) = mask {
                 for (i, p) in p.chunks_exact_mut(keys).enumerate() {
-                    mask.apply(p, ((sequence * heads + head) * t + first + i) * t);
+                    mask.apply(p, ((sequence * heads + head) * t + first + i) * t + from);
                 }
             }
             let out = MatMut::strided(&mut y[first * c + head * dim..], n, dim, c);
-            let v = Mat::strided(v, keys, dim, 3 * c);
+            let v = Mat::strided(&qkv[from * row + v..], keys, dim, row);
             gemm_serial(R::ONE, Mat::new(p, n, keys), v, out, Into::Overwrite);
         }
     }
 }
 
 /// Scaled scores of the query rows from `first` against the keys up to the panel's end.
-fn scores<R: Real>(h: Heads, qkv: &[R], (head, first): (usize, usize), panel: &mut [R]) {
-    let row = 3 * h.heads * h.dim;
-    let (n, keys) = (PANEL.min(h.t - first), (first + PANEL).min(h.t));
-    let [q, k, _] = h.split(qkv, head);
-    let q = Mat::strided(&q[first * row..], n, h.dim, row);
-    let k = Mat::strided(k, keys, h.dim, row);
-    let scores = MatMut::new(panel, n, keys);
+fn scores<R: Real>(h: Layout, qkv: &[R], (head, at): (usize, Panel), panel: &mut [R]) {
+    let (row, [q, k, _]) = (h.row(), h.starts(head));
+    let q = Mat::strided(&qkv[at.first * row + q..], at.n, h.dim, row);
+    let k = Mat::strided(&qkv[at.from * row + k..], at.keys, h.dim, row);
+    let scores = MatMut::new(panel, at.n, at.keys);
     gemm_serial(h.scale(), q, k.t(), scores, Into::Overwrite);
 }
 
-impl Heads {
-    /// One head's queries, keys and values within the rows of one sequence.
-    fn split<R>(self, qkv: &[R], head: usize) -> [&[R]; 3] {
-        let c = self.heads * self.dim;
-        [0, 1, 2].map(|part| &qkv[part * c + head * self.dim..])
+impl Layout {
+    /// Columns of qkv.
+    fn row(self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+
+    /// Columns of the result.
+    fn width(self) -> usize {
+        self.heads * self.dim
+    }
+
+    /// Where a row of qkv has one head's query, and the key and value that it shares.
+    fn starts(self, head: usize) -> [usize; 3] {
+        let shared = self.heads + head / (self.heads / self.kv_heads);
+        [head, shared, shared + self.kv_heads].map(|head| head * self.dim)
+    }
+
+    /// The panel of the query rows from `first`: keys from the first that any of them sees on.
+    fn panel(self, first: usize) -> Panel {
+        let last = (first + PANEL).min(self.t);
+        let from = self.first_seen(first);
+        Panel {
+            first,
+            n: last - first,
+            from,
+            keys: last - from,
+        }
+    }
+
+    /// The first key that a query sees.
+    fn first_seen(self, query: usize) -> usize {
+        match self.window {
+            0 => 0,
+            window => (query + 1).saturating_sub(window),
+        }
+    }
+
+    /// Of a panel's row the part that its query sees; the rest becomes zero.
+    #[inline(always)]
+    fn seen<R: Real>(self, at: Panel, i: usize, row: &mut [R]) -> &mut [R] {
+        let query = at.first + i;
+        let (row, future) = row.split_at_mut(query + 1 - at.from);
+        future.fill(R::ZERO);
+        let (past, seen) = row.split_at_mut(self.first_seen(query) - at.from);
+        past.fill(R::ZERO);
+        seen
     }
 
     /// 1/√D
@@ -170,7 +237,7 @@ impl Heads {
 struct Attention<R> {
     qkv: Value,
     y: Value,
-    h: Heads,
+    h: Layout,
     /// Log-sum-exp of every score row, (K·B, H, T).
     lse: Buffer<R>,
     mask: Option<Mask>,
@@ -182,8 +249,8 @@ impl<R: Real> Op<R> for Attention<R> {
         let Some(dy) = tape.take_grad(self.y) else {
             return Ok(());
         };
-        let Heads { t, heads, dim } = self.h;
-        let c = heads * dim;
+        let Layout { t, heads, .. } = self.h;
+        let (c, row) = (self.h.width(), self.h.row());
         let Shape { k, rows, .. } = tape.shape(self.qkv);
         let sequences = k * rows / t;
         let share = sequences.div_ceil(tape.pool.threads());
@@ -195,13 +262,13 @@ impl<R: Real> Op<R> for Attention<R> {
         let mut scratch = tape.memory.take(sequences.div_ceil(share) * scratch_len);
         let (qkv, y) = (tape.host(self.qkv), tape.host(self.y));
         tape.pool.pieces2(
-            (&mut dqkv, share * t * 3 * c),
+            (&mut dqkv, share * t * row),
             (&mut scratch, scratch_len),
             |i, dqkv, scratch| {
-                for (j, dqkv) in dqkv.chunks_exact_mut(t * 3 * c).enumerate() {
+                for (j, dqkv) in dqkv.chunks_exact_mut(t * row).enumerate() {
                     let s = i * share + j;
                     let saved = Saved {
-                        qkv: &qkv[s * t * 3 * c..][..t * 3 * c],
+                        qkv: &qkv[s * t * row..][..t * row],
                         y: &y[s * t * c..][..t * c],
                         dy: &dy[s * t * c..][..t * c],
                         lse: &lse[s * t * heads..][..t * heads],
@@ -232,22 +299,25 @@ struct Saved<'a, R> {
     lse: &'a [R],
 }
 
-/// One sequence: adds to dqkv (T, 3C). With P the weights after softmax and δ = Σ dy·y by row:
+/// One sequence: adds to dqkv (T, (H+2G)·D). With P the weights after softmax and δ = Σ dy·y by row:
 /// dV = Pᵀ·dy, dS = P∘(dy·Vᵀ − δ), dQ = dS·K/√D, dK = dSᵀ·Q/√D.
 fn backward<R: Real>(
-    h: Heads,
+    h: Layout,
     saved: Saved<R>,
     dqkv: &mut [R],
     scratch: &mut [R],
     mask: Option<(&Mask, usize)>,
 ) {
-    let Heads { t, heads, dim } = h;
-    let (c, row) = (heads * dim, 3 * heads * dim);
+    let Layout { t, heads, dim, .. } = h;
+    let (c, row) = (h.width(), h.row());
     let (panels, delta) = scratch.split_at_mut(3 * PANEL * t);
     for head in 0..heads {
-        let [q, k, v] = h.split(saved.qkv, head);
+        let [q, k, v] = h.starts(head);
         for first in (0..t).step_by(PANEL) {
-            let (n, keys) = (PANEL.min(t - first), (first + PANEL).min(t));
+            let at = h.panel(first);
+            let Panel { n, from, keys, .. } = at;
+            // Of queries and of what they are held against.
+            let (query, keyed) = (first * row + q, from * row);
             let (p, rest) = panels.split_at_mut(PANEL * t);
             let (ds, kept) = rest.split_at_mut(PANEL * t);
             let (p, ds, kept) = (
@@ -258,23 +328,27 @@ fn backward<R: Real>(
             let dy = &saved.dy[first * c + head * dim..];
             let y = &saved.y[first * c + head * dim..];
             let lse = &saved.lse[head * t + first..][..n];
-            scores(h, saved.qkv, (head, first), p);
+            scores(h, saved.qkv, (head, at), p);
             simd(
                 #[inline(always)]
                 || {
                     for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                        let (seen, future) = p.split_at_mut(first + i + 1);
-                        for p in seen.iter_mut() {
+                        for p in h.seen(at, i, p) {
                             *p = (*p - *lse).exp();
                         }
-                        future.fill(R::ZERO);
                         delta[i] = dot(&dy[i * c..][..dim], &y[i * c..][..dim]);
                     }
                 },
             );
             let dy = Mat::strided(dy, n, dim, c);
-            let v = Mat::strided(v, keys, dim, row);
-            gemm_serial(R::ONE, dy, v.t(), MatMut::new(ds, n, keys), Into::Overwrite);
+            let values = Mat::strided(&saved.qkv[keyed + v..], keys, dim, row);
+            gemm_serial(
+                R::ONE,
+                dy,
+                values.t(),
+                MatMut::new(ds, n, keys),
+                Into::Overwrite,
+            );
             // What multiplied the values: the weights, with dropout's zeros and scale.
             let weights: &[R] = match mask {
                 None => p,
@@ -285,14 +359,14 @@ fn backward<R: Real>(
                         .zip(ds.chunks_exact_mut(keys))
                         .enumerate()
                     {
-                        let start = ((sequence * heads + head) * t + first + i) * t;
+                        let start = ((sequence * heads + head) * t + first + i) * t + from;
                         mask.apply(kept, start);
                         mask.apply(ds, start);
                     }
                     kept
                 }
             };
-            let into = MatMut::strided(&mut dqkv[2 * c + head * dim..], keys, dim, row);
+            let into = MatMut::strided(&mut dqkv[keyed + v..], keys, dim, row);
             gemm_serial(R::ONE, Mat::new(weights, n, keys).t(), dy, into, Into::Add);
             simd(
                 #[inline(always)]
@@ -309,42 +383,52 @@ fn backward<R: Real>(
                 },
             );
             let ds = Mat::new(ds, n, keys);
-            let k = Mat::strided(k, keys, dim, row);
-            let into = MatMut::strided(&mut dqkv[first * row + head * dim..], n, dim, row);
-            gemm_serial(h.scale(), ds, k, into, Into::Add);
-            let q = Mat::strided(&q[first * row..], n, dim, row);
-            let into = MatMut::strided(&mut dqkv[c + head * dim..], keys, dim, row);
-            gemm_serial(h.scale(), ds.t(), q, into, Into::Add);
+            let matrix = Mat::strided(&saved.qkv[keyed + k..], keys, dim, row);
+            let into = MatMut::strided(&mut dqkv[query..], n, dim, row);
+            gemm_serial(h.scale(), ds, matrix, into, Into::Add);
+            let matrix = Mat::strided(&saved.qkv[query..], n, dim, row);
+            let into = MatMut::strided(&mut dqkv[keyed + k..], keys, dim, row);
+            gemm_serial(h.scale(), ds.t(), matrix, into, Into::Add);
         }
     }
 }
 
 /// The same in candle, with the whole (T, T) matrix.
 fn attention_reference(
-    h: Heads,
+    h: Layout,
     mask: Option<Mask>,
     device: Device,
 ) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> {
     move |xs, _| {
-        let Heads { t, heads, dim } = h;
+        let Layout {
+            t,
+            heads,
+            kv_heads,
+            dim,
+            ..
+        } = h;
         let (k, rows, _) = xs[0].dims3()?;
         let b = rows / t;
         let qkv = xs[0]
-            .reshape((k * b, t, 3, heads, dim))?
-            .permute((2, 0, 3, 1, 4))?;
-        let part = |i: usize| qkv.get(i)?.contiguous(); // (K·B, H, T, D)
-        let scores = (part(0)?.matmul(&part(1)?.t()?)? * (1.0 / (dim as f64).sqrt()))?;
-        let future: Vec<f32> = (0..t * t)
-            .map(|i| {
-                if i % t > i / t {
-                    f32::NEG_INFINITY
-                } else {
-                    0.0
-                }
+            .reshape((k * b, t, heads + 2 * kv_heads, dim))?
+            .transpose(1, 2)?;
+        // (K·B, H, T, D), a shared head as often as it is read.
+        let part = |first: usize, count: usize| {
+            let part = qkv.narrow(1, first, count)?.unsqueeze(2)?;
+            let shape = (k * b, count, heads / count, t, dim);
+            let part = part.broadcast_as(shape)?.contiguous()?;
+            part.reshape((k * b, heads, t, dim))
+        };
+        let (q, keys) = (part(0, heads)?, part(heads, kv_heads)?);
+        let scores = (q.matmul(&keys.t()?)? * (1.0 / (dim as f64).sqrt()))?;
+        let unseen: Vec<f32> = (0..t * t)
+            .map(|i| match (h.first_seen(i / t)..=i / t).contains(&(i % t)) {
+                true => 0.0,
+                false => f32::NEG_INFINITY,
             })
             .collect();
-        let future = Tensor::from_vec(future, (t, t), &device)?.to_dtype(scores.dtype())?;
-        let scores = scores.broadcast_add(&future)?;
+        let unseen = Tensor::from_vec(unseen, (t, t), &device)?.to_dtype(scores.dtype())?;
+        let scores = scores.broadcast_add(&unseen)?;
         let mut weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
         if let Some(mask) = &mask {
             let mut ones = vec![1f64; k * b * heads * t * t];
@@ -353,7 +437,7 @@ fn attention_reference(
             weights = (weights * ones.to_dtype(scores.dtype())?)?;
         }
         weights
-            .matmul(&part(2)?)?
+            .matmul(&part(heads + kv_heads, kv_heads)?)?
             .transpose(1, 2)?
             .reshape((k, rows, heads * dim))
     }

@@ -1,4 +1,4 @@
-//! Token and position embeddings, added.
+//! Token embeddings, with or without position embeddings added.
 
 use crate::{
     error::Result,
@@ -10,13 +10,14 @@ use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 impl<R: Real> Tape<R> {
-    /// tokens (K, B·T) → (K, B·T, C): rows of `wte` (K, V, C) plus rows 0..T of `wpe` (K, ≥T, C).
+    /// tokens (K, B·T) → (K, B·T, C): rows of `wte` (K, V, C) plus rows 0..T of `wpe` (K, ≥T, C), if
+    /// any.
     pub fn embed(
         &mut self,
         tokens: &Arc<[u32]>,
         t: usize,
         wte: Param,
-        wpe: Param,
+        wpe: Option<Param>,
     ) -> Result<Value> {
         let (k, cols) = (self.k(), self.params.spec(wte).shape[1]);
         let shape = Shape {
@@ -26,11 +27,13 @@ impl<R: Real> Tape<R> {
         };
         if let Some(device) = self.candle_device().cloned() {
             let reference = embed_reference(tokens, shape, t, device);
-            return self.composed(&[], &[wte, wpe], reference);
+            let params: Vec<Param> = [Some(wte), wpe].into_iter().flatten().collect();
+            return self.composed(&[], &params, reference);
         }
         let mut x = self.memory.take(shape.len());
         for k in 0..k {
-            let (wte, wpe) = (self.params.value(wte, k), self.params.value(wpe, k));
+            let wte = self.params.value(wte, k);
+            let wpe = wpe.map(|wpe| self.params.value(wpe, k));
             let tokens = &tokens[k * shape.rows..][..shape.rows];
             let x = &mut x[k * shape.rows * cols..][..shape.rows * cols];
             self.pool.pieces(x, t * cols, |sequence, x| {
@@ -39,9 +42,11 @@ impl<R: Real> Tape<R> {
                     #[inline(always)]
                     || {
                         for (pos, (x, token)) in x.chunks_exact_mut(cols).zip(tokens).enumerate() {
-                            let (e, p) = (&wte[*token as usize * cols..], &wpe[pos * cols..]);
-                            for (x, (e, p)) in x.iter_mut().zip(e.iter().zip(p)) {
-                                *x = *e + *p;
+                            x.copy_from_slice(&wte[*token as usize * cols..][..cols]);
+                            if let Some(wpe) = wpe {
+                                for (x, p) in x.iter_mut().zip(&wpe[pos * cols..]) {
+                                    *x += *p;
+                                }
                             }
                         }
                     },
@@ -68,7 +73,7 @@ struct Embed {
     tokens: Arc<[u32]>,
     t: usize,
     wte: Param,
-    wpe: Param,
+    wpe: Option<Param>,
     x: Value,
 }
 
@@ -84,7 +89,7 @@ impl<R: Real> Op<R> for Embed {
         for k in 0..k {
             let tokens = &self.tokens[k * rows..][..rows];
             let dx = &dx[k * rows * cols..][..rows * cols];
-            let (te, pe) = (params.range(self.wte, k), params.range(self.wpe, k));
+            let te = params.range(self.wte, k);
             let te = Columns::new(&mut params.grads[te]);
             pool.each(cols.div_ceil(share), |i| {
                 let columns = i * share..((i + 1) * share).min(cols);
@@ -101,6 +106,10 @@ impl<R: Real> Op<R> for Embed {
                     },
                 );
             });
+            let Some(wpe) = self.wpe else {
+                continue;
+            };
+            let pe = params.range(wpe, k);
             let pe = Columns::new(&mut params.grads[pe]);
             pool.each(cols.div_ceil(share), |i| {
                 let columns = i * share..((i + 1) * share).min(cols);
@@ -160,7 +169,7 @@ pub fn embed_reference(
 ) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> {
     let tokens = tokens.to_vec();
     move |_, ws| {
-        let (wte, wpe) = (&ws[0], &ws[1]);
+        let wte = &ws[0];
         let Shape { k, rows, cols } = shape;
         let ids: Vec<u32> = tokens
             .iter()
@@ -170,7 +179,10 @@ pub fn embed_reference(
         let ids = Tensor::from_vec(ids, k * rows, &device)?;
         let x = wte.reshape(((), cols))?.index_select(&ids, 0)?;
         let x = x.reshape((k, rows / t, t, cols))?;
-        x.broadcast_add(&wpe.narrow(1, 0, t)?.unsqueeze(1)?)?
-            .reshape((k, rows, cols))
+        let x = match ws.get(1) {
+            Some(wpe) => x.broadcast_add(&wpe.narrow(1, 0, t)?.unsqueeze(1)?)?,
+            None => x,
+        };
+        x.reshape((k, rows, cols))
     }
 }

@@ -1,5 +1,4 @@
-//! LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019), together with the residual
-//! addition before them.
+//! LayerNorm (Ba et al. 2016) and RMSNorm, together with the residual addition before them.
 
 use crate::{
     error::Result,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use windtunnel::{
     ops::{
         activation::Activation,
+        attention::Heads,
         cross_entropy::IGNORE,
         norm::{Norm, NormKind},
+        rotary::Turned,
     },
     params::Param,
 };
@@ -69,12 +71,57 @@ fn norms_alone() {
 
 #[test]
 fn attention_over_several_panels_heads_and_sequences() {
-    // 67 tokens: one whole panel of queries and a ragged one.
+    // 67 tokens: two whole panels of queries and a ragged one.
     let specs: &[(&str, &[usize])] = &[("qkv", &[134, 6])];
     check(specs, &|tape, pass| {
         let h: Vec<Param> = tape.params.handles().collect();
         let qkv = input(tape, h[0], 134, 6);
-        let y = tape.attention(qkv, 67, 2, 0.0).unwrap();
+        let y = tape.attention(qkv, 67, heads(2, 2, 0), 0.0).unwrap();
+        contract(tape, y, pass)
+    });
+}
+
+fn heads(queries: usize, keys: usize, window: usize) -> Heads {
+    Heads {
+        queries,
+        keys,
+        window,
+    }
+}
+
+#[test]
+fn attention_with_shared_keys_and_a_window() {
+    // 4 heads of 2 queries, 2 of keys and values; windows shorter and longer than a panel.
+    let specs: &[(&str, &[usize])] = &[("qkv", &[70, 16])];
+    for window in [1, 5, 34] {
+        check(specs, &|tape, pass| {
+            let h: Vec<Param> = tape.params.handles().collect();
+            let qkv = input(tape, h[0], 70, 16);
+            let y = tape.attention(qkv, 70, heads(4, 2, window), 0.2).unwrap();
+            contract(tape, y, pass)
+        });
+    }
+}
+
+#[test]
+fn rotary_positions_and_normed_heads() {
+    // 3 heads of 4 channels, and 3 channels that stay.
+    let turned = Turned {
+        heads: 3,
+        dim: 4,
+        t: 5,
+    };
+    let specs: &[(&str, &[usize])] = &[("x", &[10, 15])];
+    check(specs, &|tape, pass| {
+        let h: Vec<Param> = tape.params.handles().collect();
+        let x = input(tape, h[0], 10, 15);
+        let y = tape.rotary(x, turned, 100.0).unwrap();
+        contract(tape, y, pass)
+    });
+    check(specs, &|tape, pass| {
+        let h: Vec<Param> = tape.params.handles().collect();
+        let x = input(tape, h[0], 10, 15);
+        let y = tape.head_norm(x, turned).unwrap();
         contract(tape, y, pass)
     });
 }
@@ -85,7 +132,7 @@ fn attention_with_dropout() {
     check(specs, &|tape, pass| {
         let h: Vec<Param> = tape.params.handles().collect();
         let qkv = input(tape, h[0], 18, 12);
-        let y = tape.attention(qkv, 9, 2, 0.3).unwrap();
+        let y = tape.attention(qkv, 9, heads(2, 2, 0), 0.3).unwrap();
         contract(tape, y, pass)
     });
 }
@@ -147,7 +194,7 @@ fn embedding_with_repeated_tokens() {
     let tokens: Arc<[u32]> = (0..K * 8).map(|i| (i * i % 5) as u32).collect();
     check(specs, &|tape, pass| {
         let h: Vec<Param> = tape.params.handles().collect();
-        let x = tape.embed(&tokens, 4, h[0], h[1]).unwrap();
+        let x = tape.embed(&tokens, 4, h[0], Some(h[1])).unwrap();
         contract(tape, x, pass)
     });
 }
