@@ -1,12 +1,13 @@
-//! Ours against PyTorch's numbers (`tests/fixtures/make_gpt2.py` says how they were made).
+//! Ours against PyTorch's numbers (`make_gpt2.py` and `make_llama.py` in `tests/fixtures` say how
+//! they were made).
 
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 use windtunnel::{
     device::Backend,
-    model::{Gpt, GptConfig},
-    ops::grad_norm::grad_norm,
+    model::{Gpt, GptConfig, Positions},
+    ops::{activation::Activation, grad_norm::grad_norm, norm::NormKind},
     optim::{AdamW, OptimizerConfig},
     params::Params,
     pool::Pool,
@@ -67,6 +68,31 @@ impl Fixture {
             .collect()
     }
 
+    fn config(&self) -> GptConfig {
+        let size = |key| self.number("config", key) as usize;
+        let plain = GptConfig {
+            n_layer: size("n_layer"),
+            n_head: size("n_head"),
+            n_embd: size("n_embd"),
+            block_size: size("block_size"),
+            bias: self.tensors.contains_key("transformer.ln_f.bias"),
+            ..Default::default()
+        };
+        match self.json["config"]["family"].as_str() {
+            Some("llama") => GptConfig {
+                norm: NormKind::Rms,
+                activation: Activation::Swiglu,
+                positions: Positions::Rotary,
+                rope_base: self.number("config", "rope_base"),
+                n_kv_head: size("n_kv_head"),
+                n_inner: size("n_inner"),
+                tied: false,
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+
     /// A tensor in our layout: linear weights (out, in).
     fn ours(&self, prefix: &str, name: &str) -> Vec<f32> {
         let (shape, numbers) = &self.tensors[&format!("{prefix}{name}")];
@@ -106,15 +132,7 @@ fn comparable(name: &str, mut numbers: Vec<f32>) -> Vec<f32> {
 fn check(name: &str, backend: Backend) {
     let f = fixture(name);
     let size = |key| f.number("config", key) as usize;
-    let config = GptConfig {
-        n_layer: size("n_layer"),
-        n_head: size("n_head"),
-        n_embd: size("n_embd"),
-        block_size: size("block_size"),
-        dropout: 0.0,
-        bias: f.tensors.contains_key("transformer.ln_f.bias"),
-        ..Default::default()
-    };
+    let config = f.config();
     let (gpt, specs) = Gpt::new(&config, size("vocab_size"));
     let mut params = Params::<f32>::new(1, specs);
     for p in params.handles() {
@@ -198,7 +216,13 @@ fn a_gpt_without_biases_and_a_sequence_shorter_than_the_block() {
 }
 
 #[test]
+fn llama_of_transformers_in_logits_loss_gradients_and_ten_steps() {
+    check("llama", Backend::Fused);
+}
+
+#[test]
 fn the_composed_backend_matches_too() {
+    check("llama", Backend::Composed(candle_core::Device::Cpu));
     check("gpt2", Backend::Composed(candle_core::Device::Cpu));
     check("nobias", Backend::Composed(candle_core::Device::Cpu));
 }
