@@ -8,6 +8,7 @@ use crate::{
     ops::{
         activation::Activation,
         attention::Heads,
+        cross_entropy::Tame,
         norm::{Norm, NormKind},
         rotary::Turned,
     },
@@ -47,6 +48,12 @@ pub struct GptConfig {
     pub qk_norm: bool,
     /// Tokens that a token sees, itself included; 0 means all before it.
     pub window: usize,
+    /// Blocks without an MLP.
+    pub attention_only: bool,
+    /// Logits go through cap·tanh(z/cap); 0 leaves them.
+    pub logit_cap: f64,
+    /// Weight of the squared log-sum-exp in the training loss.
+    pub z_loss: f64,
 }
 
 /// How the model knows a token's place.
@@ -79,6 +86,9 @@ impl Default for GptConfig {
             n_kv_head: 0,
             qk_norm: false,
             window: 0,
+            attention_only: false,
+            logit_cap: 0.0,
+            z_loss: 0.0,
         }
     }
 }
@@ -95,9 +105,14 @@ struct Block {
     ln_1: Weights,   // (C,)
     c_attn: Weights, // (C + 2·G·D, C): queries, keys, values
     c_proj: Weights, // (C, C)
-    ln_2: Weights,   // (C,)
-    c_fc: Weights,   // (F, C), or (2F, C) for a gate: its rows first, then the values'
-    c_out: Weights,  // (C, F)
+    mlp: Option<Mlp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mlp {
+    ln_2: Weights,  // (C,)
+    c_fc: Weights,  // (F, C), or (2F, C) for a gate: its rows first, then the values'
+    c_out: Weights, // (C, F)
 }
 
 /// The model: handles into the arenas, and the order in which they are used.
@@ -134,9 +149,11 @@ impl Gpt {
                     ln_1: make.weights(at("ln_1"), &[c], Init::Ones),
                     c_attn: make.weights(at("attn.c_attn"), &[c + 2 * kv, c], small),
                     c_proj: make.weights(at("attn.c_proj"), &[c, c], onto_stream),
-                    ln_2: make.weights(at("ln_2"), &[c], Init::Ones),
-                    c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], small),
-                    c_out: make.weights(at("mlp.c_proj"), &[c, f], onto_stream),
+                    mlp: (!config.attention_only).then(|| Mlp {
+                        ln_2: make.weights(at("ln_2"), &[c], Init::Ones),
+                        c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], small),
+                        c_out: make.weights(at("mlp.c_proj"), &[c, f], onto_stream),
+                    }),
                 }
             })
             .collect();
@@ -182,11 +199,12 @@ impl Gpt {
             let h = linear(tape, h, block.c_proj)?;
             branch = Some(tape.dropout(h, dropout, t)?);
 
+            let Some(mlp) = block.mlp else { continue };
             let h;
-            (x, h) = norm(tape, (x, branch), kind, block.ln_2)?;
-            let h = linear(tape, h, block.c_fc)?; // (K, B·T, F), or 2F for a gate
+            (x, h) = norm(tape, (x, branch), kind, mlp.ln_2)?;
+            let h = linear(tape, h, mlp.c_fc)?; // (K, B·T, F), or 2F for a gate
             let h = tape.activation(h, activation)?; // (K, B·T, F)
-            let h = linear(tape, h, block.c_out)?; // (K, B·T, C)
+            let h = linear(tape, h, mlp.c_out)?; // (K, B·T, C)
             branch = Some(tape.dropout(h, dropout, t)?);
         }
         Ok(norm(tape, (x, branch), kind, self.ln_f)?.1)
@@ -227,7 +245,11 @@ impl Gpt {
         denominator: f64,
     ) -> Result<Vec<f64>> {
         let h = self.hidden(tape, tokens, t)?;
-        tape.classifier(h, self.head, targets, denominator)
+        let tame = Tame {
+            cap: self.config.logit_cap,
+            z_loss: self.config.z_loss,
+        };
+        tape.classifier(h, self.head, (targets, denominator), tame)
     }
 
     /// Logits (K, B·T, V) of every position.
@@ -238,7 +260,11 @@ impl Gpt {
         t: usize,
     ) -> Result<Value> {
         let h = self.hidden(tape, tokens, t)?;
-        tape.linear(h, self.head, None)
+        let z = tape.linear(h, self.head, None)?;
+        match self.config.logit_cap {
+            0.0 => Ok(z),
+            cap => tape.composed(&[z], &[], |z, _| (&z[0] / cap)?.tanh()? * cap),
+        }
     }
 
     pub fn config(&self) -> &GptConfig {
@@ -290,14 +316,16 @@ impl GptConfig {
         let (c, l) = (self.n_embd as u64, self.n_layer as u64);
         let (f, gate) = (self.inner() as u64, self.activation.fan_in() as u64);
         let kv = self.kv_width() as u64;
-        let matrices = 2 * c * c + 2 * kv * c + (gate + 1) * f * c;
-        let (norms, biases) = match self.bias {
-            true => (2 * c, c + 2 * kv + c + gate * f + c),
-            false => (c, 0),
+        let norm = if self.bias { 2 * c } else { c };
+        let bias = if self.bias { 1 } else { 0 };
+        let attention = 2 * c * c + 2 * kv * c + norm + bias * (2 * c + 2 * kv);
+        let mlp = match self.attention_only {
+            true => 0,
+            false => (gate + 1) * f * c + norm + bias * (gate * f + c),
         };
         let tables = if self.tied { 1 } else { 2 };
         let embeddings = vocab_size as u64 * tables + self.places() as u64;
-        embeddings * c + l * (matrices + 2 * norms + biases) + norms
+        embeddings * c + l * (attention + mlp) + norm
     }
 
     /// Position embeddings.

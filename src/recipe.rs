@@ -244,6 +244,8 @@ impl Recipe {
         for (key, value, (fits, remedy)) in [
             ("model.dropout", m.dropout, below_one),
             ("model.rope_base", m.rope_base, above),
+            ("model.logit_cap", m.logit_cap, least),
+            ("model.z_loss", m.z_loss, least),
             ("optimizer.lr", o.lr, above),
             ("optimizer.betas", o.betas[0], below_one),
             ("optimizer.betas", o.betas[1], below_one),

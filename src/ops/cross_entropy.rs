@@ -8,8 +8,9 @@ use crate::{
     error::Result,
     ops::gemm::{Mat, MatMut, gemm},
     params::Param,
+    pool::Pool,
     real::{Real, max, simd, sum},
-    tape::{Into, Mode, Shape, Tape, Value},
+    tape::{Into, Mode, PIECE, Shape, Tape, Value},
 };
 use candle_core::{D, Device, Tensor};
 
@@ -19,26 +20,45 @@ pub const IGNORE: u32 = u32::MAX;
 /// Logits held at once, in elements.
 const CHUNK: usize = 1 << 20;
 
+/// What keeps logits small; 0 turns each off.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tame {
+    /// A logit z becomes cap·tanh(z/cap), as in Gemma 2.
+    pub cap: f64,
+    /// Times the square of each row's log-sum-exp, added to the loss in training: a z-loss.
+    pub z_loss: f64,
+}
+
 impl<R: Real> Tape<R> {
     /// Σ over rows of −ln softmax(x·Wᵀ)[target], divided by `denominator`, one for each variant, in nats.
     ///
     /// x is (K, rows, C), `w` (K, V, C), `targets` K·rows ids or [`IGNORE`]. In a training pass the
-    /// gradients of x and `w` are made at once.
+    /// gradients of x and `w` are made at once, and the z-loss is part of the sum.
     pub fn classifier(
         &mut self,
         x: Value,
         w: Param,
-        targets: &[u32],
-        denominator: f64,
+        (targets, denominator): (&[u32], f64),
+        tame: Tame,
     ) -> Result<Vec<f64>> {
+        let tame = match self.mode() {
+            Mode::Train => tame,
+            Mode::Eval => Tame {
+                z_loss: 0.0,
+                ..tame
+            },
+        };
         if let Some(device) = self.candle_device().cloned() {
-            return self.classifier_composed(x, w, targets, denominator, &device);
+            return self.classifier_composed(x, w, (targets, denominator), tame, &device);
         }
         let Shape { k, rows, cols } = self.shape(x);
         let vocab = self.params.spec(w).shape[0];
         let train = self.mode() == Mode::Train;
         let chunk = (CHUNK / vocab).clamp(64, rows.max(64)).min(rows);
         let mut logits = self.memory.take(chunk * vocab);
+        let mut slopes = self
+            .memory
+            .take(if tame.cap > 0.0 { chunk * vocab } else { 0 });
         let mut nats = self.memory.take(chunk);
         let mut dx = train.then(|| self.grad_slot(x));
         let data = self.lend(x);
@@ -62,6 +82,8 @@ impl<R: Real> Tape<R> {
                     Into::Overwrite,
                 );
                 let scale = train.then(|| R::of(1.0 / denominator));
+                cap_logits(pool, logits, &mut slopes, tame.cap);
+                let z = R::of(tame.z_loss);
                 pool.pieces2((logits, 16 * vocab), (nats, 16), |i, logits, nats| {
                     let targets = &targets[i * 16..];
                     simd(
@@ -70,11 +92,14 @@ impl<R: Real> Tape<R> {
                             for ((row, nats), target) in
                                 logits.chunks_exact_mut(vocab).zip(nats).zip(targets)
                             {
-                                *nats = cross_entropy_row(row, *target, scale);
+                                *nats = cross_entropy_row(row, *target, scale, z);
                             }
                         },
                     );
                 });
+                if train && tame.cap > 0.0 {
+                    uncap_gradient(pool, logits, &slopes);
+                }
                 total += nats.iter().map(|n| n.f64()).sum::<f64>();
                 if let Some((dx, into)) = &mut dx {
                     let dlogits = Mat::new(&*logits, n, vocab);
@@ -91,6 +116,7 @@ impl<R: Real> Tape<R> {
             self.put_grad(x, dx);
         }
         self.memory.give(logits);
+        self.memory.give(slopes);
         self.memory.give(nats);
         Ok(losses)
     }
@@ -99,12 +125,12 @@ impl<R: Real> Tape<R> {
         &mut self,
         x: Value,
         w: Param,
-        targets: &[u32],
-        denominator: f64,
+        (targets, denominator): (&[u32], f64),
+        tame: Tame,
         device: &Device,
     ) -> Result<Vec<f64>> {
         let w = self.leaf_tensor(w)?;
-        let nats = cross_entropy_reference(self.tensor(x), &w, targets, device)?;
+        let nats = cross_entropy_reference((self.tensor(x), &w), targets, tame, device)?;
         let losses = (nats / denominator)?;
         if self.mode() == Mode::Train {
             self.roots.push(losses.clone());
@@ -113,9 +139,45 @@ impl<R: Real> Tape<R> {
     }
 }
 
-/// One row's loss in nats. With a scale, the row becomes (softmax − one-hot)·scale.
+/// Caps logits in place; `slopes` gets the derivative of each.
+fn cap_logits<R: Real>(pool: &Pool, logits: &mut [R], slopes: &mut [R], cap: f64) {
+    if cap <= 0.0 {
+        return;
+    }
+    let slopes = &mut slopes[..logits.len()];
+    let (cap, twice) = (R::of(cap), R::of(2.0 / cap));
+    pool.pieces2((logits, PIECE), (slopes, PIECE), |_, logits, slopes| {
+        simd(
+            #[inline(always)]
+            || {
+                for (z, slope) in logits.iter_mut().zip(slopes) {
+                    let tanh = R::ONE - R::of(2.0) / ((*z * twice).exp() + R::ONE);
+                    *slope = R::ONE - tanh * tanh;
+                    *z = cap * tanh;
+                }
+            },
+        );
+    });
+}
+
+fn uncap_gradient<R: Real>(pool: &Pool, gradient: &mut [R], slopes: &[R]) {
+    pool.pieces(gradient, PIECE, |i, gradient| {
+        let slopes = &slopes[i * PIECE..];
+        simd(
+            #[inline(always)]
+            || {
+                for (g, slope) in gradient.iter_mut().zip(slopes) {
+                    *g *= *slope;
+                }
+            },
+        );
+    });
+}
+
+/// One row's loss in nats, with z·lse². With a scale, the row becomes its gradient times the scale:
+/// softmax·(1 + 2·z·lse) − one-hot.
 #[inline(always)]
-fn cross_entropy_row<R: Real>(row: &mut [R], target: u32, scale: Option<R>) -> R {
+fn cross_entropy_row<R: Real>(row: &mut [R], target: u32, scale: Option<R>, z: R) -> R {
     if target == IGNORE {
         if scale.is_some() {
             row.fill(R::ZERO);
@@ -129,25 +191,29 @@ fn cross_entropy_row<R: Real>(row: &mut [R], target: u32, scale: Option<R>) -> R
         *z = (*z - top).exp();
     }
     let total = sum(row);
+    let lse = total.f64().ln() + top.f64();
     if let Some(scale) = scale {
-        let factor = scale / total;
+        let factor = scale * (R::ONE + R::of(2.0 * lse) * z) / total;
         for z in row.iter_mut() {
             *z *= factor;
         }
         row[target] -= scale;
     }
-    R::of(total.f64().ln() + (top - chosen).f64())
+    R::of(total.f64().ln() + (top - chosen).f64() + z.f64() * lse * lse)
 }
 
 /// Total nats of each variant, shape (K,), in candle.
 fn cross_entropy_reference(
-    x: &Tensor,
-    w: &Tensor,
+    (x, w): (&Tensor, &Tensor),
     targets: &[u32],
+    tame: Tame,
     device: &Device,
 ) -> candle_core::Result<Tensor> {
     let (k, rows, _) = x.dims3()?;
-    let logits = x.matmul(&w.transpose(1, 2)?)?; // (K, rows, V)
+    let mut logits = x.matmul(&w.transpose(1, 2)?)?; // (K, rows, V)
+    if tame.cap > 0.0 {
+        logits = ((logits / tame.cap)?.tanh()? * tame.cap)?;
+    }
     let log_p = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
     let ids: Vec<u32> = targets
         .iter()
@@ -156,7 +222,8 @@ fn cross_entropy_reference(
     let counted: Vec<f32> = targets.iter().map(|t| f32::from(*t != IGNORE)).collect();
     let ids = Tensor::from_vec(ids, (k, rows, 1), device)?;
     let counted = Tensor::from_vec(counted, (k, rows), device)?.to_dtype(x.dtype())?;
-    (log_p.gather(&ids, 2)?.squeeze(2)? * counted)?
-        .sum(1)?
-        .neg()
+    let chosen = log_p.gather(&ids, 2)?;
+    let lse = (logits.gather(&ids, 2)? - &chosen)?;
+    let nats = ((lse.sqr()? * tame.z_loss)? - chosen)?;
+    (nats.squeeze(2)? * counted)?.sum(1)
 }

@@ -6,7 +6,7 @@ use windtunnel::{
     ops::{
         activation::Activation,
         attention::Heads,
-        cross_entropy::IGNORE,
+        cross_entropy::{IGNORE, Tame},
         norm::{Norm, NormKind},
         rotary::Turned,
     },
@@ -214,11 +214,26 @@ fn classifier_over_several_chunks_with_ignored_targets() {
     check(specs, &|tape, _| {
         let h: Vec<Param> = tape.params.handles().collect();
         let x = input(tape, h[0], 130, 3);
-        tape.classifier(x, h[1], &targets, 10.0)
+        tape.classifier(x, h[1], (&targets, 10.0), Tame::default())
             .unwrap()
             .iter()
             .sum()
     });
+}
+
+#[test]
+fn classifier_with_capped_logits_and_a_z_loss() {
+    let specs: &[(&str, &[usize])] = &[("x", &[20, 3]), ("w", &[6, 3])];
+    let targets: Vec<u32> = (0..K * 20).map(|i| (i * 5 % 6) as u32).collect();
+    for (cap, z_loss) in [(2.0, 0.0), (0.0, 0.3), (1.5, 0.2)] {
+        check(specs, &|tape, _| {
+            let h: Vec<Param> = tape.params.handles().collect();
+            let x = input(tape, h[0], 20, 3);
+            let tame = Tame { cap, z_loss };
+            let losses = tape.classifier(x, h[1], (&targets, 10.0), tame).unwrap();
+            losses.iter().sum()
+        });
+    }
 }
 
 #[test]
