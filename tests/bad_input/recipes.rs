@@ -208,6 +208,16 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
             "does not divide batch.rows",
             "divisor",
         ),
+        (
+            "model.n_kv_head=3",
+            "does not divide the heads, model.n_head = 2",
+            "1, 2",
+        ),
+        ("model.positions=rotery", "model.positions", "\"rotary\""),
+        ("model.activation=relu", "model.activation", "relu2"),
+        ("model.window=-1", "model.window", "whole number"),
+        ("model.logit_cap=-1", "model.logit_cap", "0 or more"),
+        ("model.rope_base=0", "model.rope_base", "above 0"),
         ("schedule.kind=cosin", "schedule.kind", "\"cosine\""),
         ("optimizer.betas=[0.9]", "optimizer.betas", "give"),
         ("optimizer.betas=[0.9,1.5]", "optimizer.betas", "below 1"),
@@ -220,6 +230,19 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
             );
         }
     }
+}
+
+#[test]
+fn rotary_heads_of_odd_width_are_refused() {
+    let bench = Bench::new();
+    let args = [
+        "train",
+        "recipe.toml",
+        "model.positions=rotary",
+        "model.n_head=16",
+    ];
+    let place = "override \"model.n_head=16\"";
+    bench.refuse(&args, says(place, "heads of 1 channels", "1, 2, 4, 8"));
 }
 
 #[test]
