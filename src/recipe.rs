@@ -8,7 +8,7 @@ use crate::{
     model::GptConfig,
     optim::OptimizerConfig,
     run::{LogConfig, Run},
-    schedule::ScheduleConfig,
+    schedule::{ScheduleConfig, ScheduleKind},
     toml_file::{Change, Place, Places, Source, overrides, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,7 @@ impl Recipe {
     pub fn check(&self, places: &Places) -> Result<()> {
         self.check_sizes(places)?;
         self.check_rates(places)?;
+        self.check_schedule(places)?;
         normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
         if !self.eval.corpora.is_empty() {
             positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
@@ -229,6 +230,44 @@ impl Recipe {
                 let problem = format!("{key} is {value}: out of range");
                 return Err(Error::input(places.find(key), problem, remedy));
             }
+        }
+        Ok(())
+    }
+
+    /// A cooldown belongs to `wsd`, and must fit after the warm-up.
+    fn check_schedule(&self, places: &Places) -> Result<()> {
+        let s = &self.schedule;
+        let kind = s.kind.name();
+        for (key, is_set) in [
+            ("schedule.cooldown", s.cooldown.is_some()),
+            ("schedule.cooldown_shape", s.cooldown_shape.is_some()),
+        ] {
+            if is_set && s.kind != ScheduleKind::Wsd {
+                return Err(Error::input(
+                    places.find_any(&[key, "schedule.kind"]),
+                    format!("{key} is set, and schedule.kind = \"{kind}\" has no cooldown"),
+                    "leave it out, or use schedule.kind = \"wsd\"",
+                ));
+            }
+        }
+        let cooldown = s.cooldown();
+        if !(0.0..=1.0).contains(&cooldown) {
+            return Err(Error::input(
+                places.find("schedule.cooldown"),
+                format!("schedule.cooldown is {cooldown}: out of range"),
+                "use a fraction of all steps, 0 to 1",
+            ));
+        }
+        // What is left may be rounded: 0.9 and 0.1 belong together.
+        if s.kind == ScheduleKind::Wsd && s.warmup + cooldown > 1.0 + 1e-9 {
+            return Err(Error::input(
+                places.find_any(&["schedule.cooldown", "schedule.warmup"]),
+                format!(
+                    "schedule.cooldown is {cooldown}: with schedule.warmup = {} it is more than the whole run",
+                    s.warmup
+                ),
+                "use fractions of all steps that sum to 1 or less",
+            ));
         }
         Ok(())
     }
@@ -371,7 +410,7 @@ impl Recipe {
             model: self.model.clone(),
             batch: self.batch.clone(),
             optimizer: self.optimizer.clone(),
-            schedule: self.schedule.clone(),
+            schedule: self.schedule.resolved(),
             eval: self.eval.clone(),
             checkpoint: self.checkpoint.clone(),
             log: self.log.clone(),
