@@ -1,5 +1,7 @@
 //! Recipes: TOML as written ([`Recipe`]), and resolved and checked ([`Run`]).
 
+mod rates;
+
 use crate::{
     checkpoint::CheckpointConfig,
     data::{BatchConfig, DataConfig, Share, mixture::normalised},
@@ -8,7 +10,7 @@ use crate::{
     model::GptConfig,
     optim::OptimizerConfig,
     run::{LogConfig, Run},
-    schedule::{ScheduleConfig, ScheduleKind},
+    schedule::ScheduleConfig,
     toml_file::{Change, Place, Places, Source, overrides, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,7 @@ impl Recipe {
     pub fn check(&self, places: &Places) -> Result<()> {
         self.check_sizes(places)?;
         self.check_rates(places)?;
+        self.check_optimizer(places)?;
         self.check_schedule(places)?;
         normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
         if !self.eval.corpora.is_empty() {
@@ -199,75 +202,6 @@ impl Recipe {
                 &problem,
                 remedy,
             );
-        }
-        Ok(())
-    }
-
-    fn check_rates(&self, places: &Places) -> Result<()> {
-        let (m, o, s) = (&self.model, &self.optimizer, &self.schedule);
-        let fraction = |x: f64| (0.0..1.0).contains(&x);
-        let closed = |x: f64| (0.0..=1.0).contains(&x);
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        type Fits = fn(f64) -> bool;
-        let below_one: (Fits, &str) = (fraction, "use 0 or more and below 1");
-        let of_all: (Fits, &str) = (closed, "use a fraction of all steps, 0 to 1");
-        let of_peak: (Fits, &str) = (closed, "use a fraction of the peak, 0 to 1");
-        let above: (Fits, &str) = (positive, "use a number above 0");
-        let least: (Fits, &str) = (not_negative, "use 0 or more");
-        for (key, value, (fits, remedy)) in [
-            ("model.dropout", m.dropout, below_one),
-            ("optimizer.lr", o.lr, above),
-            ("optimizer.betas", o.betas[0], below_one),
-            ("optimizer.betas", o.betas[1], below_one),
-            ("optimizer.eps", o.eps, least),
-            ("optimizer.weight_decay", o.weight_decay, least),
-            ("optimizer.max_grad_norm", o.max_grad_norm, least),
-            ("schedule.warmup", s.warmup, of_all),
-            ("schedule.final", s.final_fraction, of_peak),
-        ] {
-            if !fits(value) {
-                let problem = format!("{key} is {value}: out of range");
-                return Err(Error::input(places.find(key), problem, remedy));
-            }
-        }
-        Ok(())
-    }
-
-    /// A cooldown belongs to `wsd`, and must fit after the warm-up.
-    fn check_schedule(&self, places: &Places) -> Result<()> {
-        let s = &self.schedule;
-        let kind = s.kind.name();
-        for (key, is_set) in [
-            ("schedule.cooldown", s.cooldown.is_some()),
-            ("schedule.cooldown_shape", s.cooldown_shape.is_some()),
-        ] {
-            if is_set && s.kind != ScheduleKind::Wsd {
-                return Err(Error::input(
-                    places.find_any(&[key, "schedule.kind"]),
-                    format!("{key} is set, and schedule.kind = \"{kind}\" has no cooldown"),
-                    "leave it out, or use schedule.kind = \"wsd\"",
-                ));
-            }
-        }
-        let cooldown = s.cooldown();
-        if !(0.0..=1.0).contains(&cooldown) {
-            return Err(Error::input(
-                places.find("schedule.cooldown"),
-                format!("schedule.cooldown is {cooldown}: out of range"),
-                "use a fraction of all steps, 0 to 1",
-            ));
-        }
-        // What is left may be rounded: 0.9 and 0.1 belong together.
-        if s.kind == ScheduleKind::Wsd && s.warmup + cooldown > 1.0 + 1e-9 {
-            return Err(Error::input(
-                places.find_any(&["schedule.cooldown", "schedule.warmup"]),
-                format!(
-                    "schedule.cooldown is {cooldown}: with schedule.warmup = {} it is more than the whole run",
-                    s.warmup
-                ),
-                "use fractions of all steps that sum to 1 or less",
-            ));
         }
         Ok(())
     }
@@ -409,7 +343,7 @@ impl Recipe {
             data: self.data.clone(),
             model: self.model.clone(),
             batch: self.batch.clone(),
-            optimizer: self.optimizer.clone(),
+            optimizer: self.optimizer.resolved(),
             schedule: self.schedule.resolved(),
             eval: self.eval.clone(),
             checkpoint: self.checkpoint.clone(),
