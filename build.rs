@@ -20,7 +20,7 @@ const NUMERICS: [&str; 20] = [
     "eval.rs",
     "model.rs",
     "ops",
-    "optim.rs",
+    "optim",
     "params.rs",
     "real.rs",
     "rng.rs",

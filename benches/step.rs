@@ -9,7 +9,7 @@ use windtunnel::{
     device::Backend,
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
-    optim::{AdamW, OptimizerConfig},
+    optim::{Optimizer, OptimizerConfig},
     params::Params,
     pool::Pool,
     real::instruction_set,
@@ -53,7 +53,7 @@ fn main() {
     let (gpt, specs) = Gpt::new(&config, vocab);
     let mut params = Params::<f32>::new(1, specs);
     params.init(0, 1);
-    let mut adamw = AdamW::new(&params);
+    let mut adamw = Optimizer::new(&params, &OptimizerConfig::default());
     let pool = Arc::new(Pool::new(threads));
     let mut tape = Tape::new(params, Backend::Fused, pool.clone());
     tape.position.keys = vec![rng::key(1, "dropout")];
@@ -73,13 +73,7 @@ fn main() {
         tape.backward().expect("a gradient");
         let norm = grad_norm(&tape.params, &pool)[0];
         step += 1;
-        adamw.step(
-            (&mut tape.params, 0),
-            &OptimizerConfig::default(),
-            (step, 1e-3),
-            norm,
-            &pool,
-        );
+        adamw.step((&mut tape.params, 0), (step, 1e-3), norm, &pool);
         rates.push((rows * t) as f64 / now.elapsed().as_secs_f64());
     }
     rates.sort_by(f64::total_cmp);

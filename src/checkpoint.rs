@@ -6,7 +6,7 @@
 use crate::{
     digest::sha256_pieces,
     error::{Error, Result},
-    optim::AdamW,
+    optim::Optimizer,
     params::Params,
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -80,7 +80,7 @@ pub fn save<E: Serialize>(
     dir: &Path,
     (step, extra): (u64, &E),
     params: &Params<f32>,
-    adamw: &AdamW<f32>,
+    optimizer: &Optimizer<f32>,
     keep: usize,
 ) -> Result<PathBuf> {
     fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create the folder", &e))?;
@@ -88,7 +88,9 @@ pub fn save<E: Serialize>(
     for p in params.handles() {
         let spec = params.spec(p);
         let range = params.range(p, 0);
-        for (prefix, arena) in [("", &params.values), ("m.", &adamw.m), ("v.", &adamw.v)] {
+        let mut arenas = vec![("", &params.values)];
+        arenas.extend(optimizer.state(spec));
+        for (prefix, arena) in arenas {
             let bytes = as_bytes(&arena[range.clone()]);
             let view = TensorView::new(Dtype::F32, spec.shape.clone(), bytes)
                 .expect("a parameter's bytes fit its shape");
@@ -149,32 +151,21 @@ impl Checkpoint {
         }
     }
 
-    /// Fills variant 0 of the arenas; `adamw` may be left out to read the model alone. Errors when
-    /// a tensor is missing or has another shape; then nothing was changed.
-    pub fn load(&self, params: &mut Params<f32>, adamw: Option<&mut AdamW<f32>>) -> Result<()> {
+    /// Fills variant 0 of the arenas; `optimizer` may be left out to read the model alone. Errors
+    /// when a tensor is missing or has another shape; then nothing was changed.
+    pub fn load(
+        &self,
+        params: &mut Params<f32>,
+        mut optimizer: Option<&mut Optimizer<f32>>,
+    ) -> Result<()> {
         let tensors = self.tensors()?;
         let handles: Vec<_> = params.handles().collect();
-        let moments: &[&str] = if adamw.is_some() {
-            &["", "m.", "v."]
-        } else {
-            &[""]
-        };
         for p in &handles {
             let spec = params.spec(*p);
-            for prefix in moments {
-                let name = format!("{prefix}{}", spec.name);
-                let view = tensors.tensor(&name).map_err(|e| self.damaged(&e))?;
-                if view.shape() != spec.shape || view.dtype() != Dtype::F32 {
-                    let problem = format!(
-                        "{name} is {:?} of {:?}, the recipe wants F32 of {:?}",
-                        view.dtype(),
-                        view.shape(),
-                        spec.shape
-                    );
-                    return Err(
-                        self.error(&problem, "use the recipe that this checkpoint came from")
-                    );
-                }
+            let state = optimizer.as_deref().map(|o| o.state(spec));
+            let state = state.into_iter().flatten().map(|(prefix, _)| prefix);
+            for prefix in [""].into_iter().chain(state) {
+                self.fits(&tensors, &format!("{prefix}{}", spec.name), &spec.shape)?;
             }
         }
         let read = |name: &str, target: &mut [f32]| -> Result<()> {
@@ -184,16 +175,29 @@ impl Checkpoint {
             }
             Ok(())
         };
-        let mut adamw = adamw;
         for p in handles {
-            let (name, range) = (params.spec(p).name.clone(), params.range(p, 0));
-            read(&name, &mut params.values[range.clone()])?;
-            if let Some(adamw) = adamw.as_deref_mut() {
-                read(&format!("m.{name}"), &mut adamw.m[range.clone()])?;
-                read(&format!("v.{name}"), &mut adamw.v[range])?;
+            let (spec, range) = (params.spec(p).clone(), params.range(p, 0));
+            read(&spec.name, &mut params.values[range.clone()])?;
+            let state = optimizer.as_deref_mut().map(|o| o.state_mut(&spec));
+            for (prefix, arena) in state.into_iter().flatten() {
+                read(&format!("{prefix}{}", spec.name), &mut arena[range.clone()])?;
             }
         }
         Ok(())
+    }
+
+    /// Errors unless the file has a tensor of this name and shape.
+    fn fits(&self, tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<()> {
+        let view = tensors.tensor(name).map_err(|e| self.damaged(&e))?;
+        if view.shape() == shape && view.dtype() == Dtype::F32 {
+            return Ok(());
+        }
+        let problem = format!(
+            "{name} is {:?} of {:?}, the recipe wants F32 of {shape:?}",
+            view.dtype(),
+            view.shape(),
+        );
+        Err(self.error(&problem, "use the recipe that this checkpoint came from"))
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>> {

@@ -121,6 +121,11 @@ impl<R: Real> Params<R> {
         start..start + len
     }
 
+    /// Values to write beside what they are written from.
+    pub fn split(&mut self) -> (&[Spec], &mut [R], &[R]) {
+        (&self.specs, &mut self.values, &self.grads)
+    }
+
     pub fn value(&self, p: Param, k: usize) -> &[R] {
         &self.values[self.range(p, k)]
     }

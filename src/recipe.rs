@@ -1,5 +1,7 @@
 //! Recipes: TOML as written ([`Recipe`]), and resolved and checked ([`Run`]).
 
+mod rates;
+
 use crate::{
     checkpoint::CheckpointConfig,
     data::{BatchConfig, DataConfig, Share, mixture::normalised},
@@ -130,6 +132,8 @@ impl Recipe {
     pub fn check(&self, places: &Places) -> Result<()> {
         self.check_sizes(places)?;
         self.check_rates(places)?;
+        self.check_optimizer(places)?;
+        self.check_schedule(places)?;
         normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
         if !self.eval.corpora.is_empty() {
             positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
@@ -225,40 +229,6 @@ impl Recipe {
             let even = divisors(m.n_embd).into_iter();
             let even = even.filter(|heads| (m.n_embd / heads).is_multiple_of(2));
             return wrong(&keys, m.n_head, problem, even.collect());
-        }
-        Ok(())
-    }
-
-    fn check_rates(&self, places: &Places) -> Result<()> {
-        let (m, o, s) = (&self.model, &self.optimizer, &self.schedule);
-        let fraction = |x: f64| (0.0..1.0).contains(&x);
-        let closed = |x: f64| (0.0..=1.0).contains(&x);
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
-        type Fits = fn(f64) -> bool;
-        let below_one: (Fits, &str) = (fraction, "use 0 or more and below 1");
-        let of_all: (Fits, &str) = (closed, "use a fraction of all steps, 0 to 1");
-        let of_peak: (Fits, &str) = (closed, "use a fraction of the peak, 0 to 1");
-        let above: (Fits, &str) = (positive, "use a number above 0");
-        let least: (Fits, &str) = (not_negative, "use 0 or more");
-        for (key, value, (fits, remedy)) in [
-            ("model.dropout", m.dropout, below_one),
-            ("model.rope_base", m.rope_base, above),
-            ("model.logit_cap", m.logit_cap, least),
-            ("model.z_loss", m.z_loss, least),
-            ("optimizer.lr", o.lr, above),
-            ("optimizer.betas", o.betas[0], below_one),
-            ("optimizer.betas", o.betas[1], below_one),
-            ("optimizer.eps", o.eps, least),
-            ("optimizer.weight_decay", o.weight_decay, least),
-            ("optimizer.max_grad_norm", o.max_grad_norm, least),
-            ("schedule.warmup", s.warmup, of_all),
-            ("schedule.final", s.final_fraction, of_peak),
-        ] {
-            if !fits(value) {
-                let problem = format!("{key} is {value}: out of range");
-                return Err(Error::input(places.find(key), problem, remedy));
-            }
         }
         Ok(())
     }
@@ -400,8 +370,8 @@ impl Recipe {
             data: self.data.clone(),
             model: self.model.clone(),
             batch: self.batch.clone(),
-            optimizer: self.optimizer.clone(),
-            schedule: self.schedule.clone(),
+            optimizer: self.optimizer.resolved(),
+            schedule: self.schedule.resolved(),
             eval: self.eval.clone(),
             checkpoint: self.checkpoint.clone(),
             log: self.log.clone(),

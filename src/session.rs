@@ -253,8 +253,9 @@ fn fits(run: &Run) -> Result<()> {
         rows => rows,
     };
     let m = &run.model;
-    // Weights, gradients and two moments; of each token a few vectors a layer, and logits.
-    let state = 16.0 * m.n_params(run.vocab_size) as f64;
+    // Weights, gradients and moments; of each token a few vectors a layer, and logits.
+    let arenas = 2 + run.optimizer.n_states();
+    let state = (4 * arenas) as f64 * m.n_params(run.vocab_size) as f64;
     let per_token = 4.0 * (8.0 * m.n_layer as f64 * m.n_embd as f64 + run.vocab_size as f64);
     let activations = (rows * m.block_size) as f64 * per_token;
     if memory == 0 || state + activations <= memory as f64 {

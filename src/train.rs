@@ -13,7 +13,7 @@ use crate::{
     metrics::{Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord},
     model::Gpt,
     ops::grad_norm::grad_norm,
-    optim::AdamW,
+    optim::Optimizer,
     params::Params,
     pool::Pool,
     rng,
@@ -65,7 +65,7 @@ pub struct Trainer {
     run: Run,
     gpt: Gpt,
     tape: Tape<f32>,
-    adamw: AdamW<f32>,
+    optimizer: Optimizer<f32>,
     schedule: Schedule,
     batches: Batches,
     data: RunData,
@@ -93,10 +93,10 @@ impl Trainer {
             run.batch.rows,
             run.seed,
         )?;
-        let adamw = AdamW::new(&params);
+        let optimizer = Optimizer::new(&params, &run.optimizer);
         Ok(Self {
             gpt,
-            adamw,
+            optimizer,
             tape: Tape::new(params, compute.backend.clone(), pool.clone()),
             schedule: Schedule::new(&run.schedule, run.optimizer.lr, run.steps),
             batches,
@@ -146,13 +146,8 @@ impl Trainer {
         let lr = self.schedule.lr(self.step);
         self.step += 1;
         let params = (&mut self.tape.params, 0);
-        self.adamw.step(
-            params,
-            &self.run.optimizer,
-            (self.step, lr),
-            norm,
-            &self.pool,
-        );
+        self.optimizer
+            .step(params, (self.step, lr), norm, &self.pool);
         Ok(Ok(StepRecord {
             step: self.step,
             tokens: self.tokens(),
@@ -205,15 +200,17 @@ impl Trainer {
         self.step * self.run.tokens_per_step()
     }
 
-    /// Bytes held: arenas, moments and the activations of the largest pass so far.
+    /// Bytes held: arenas, the optimizer's and the activations of the largest pass so far.
     pub fn memory_bytes(&self) -> u64 {
-        (self.tape.activation_bytes() + 4 * size_of_val(&*self.tape.params.values)) as u64
+        let arenas = 2 * size_of_val(&*self.tape.params.values) + self.optimizer.bytes();
+        (self.tape.activation_bytes() + arenas) as u64
     }
 
     fn save(&self, dir: &RunDir, extra: &CheckpointExtra) -> Result<()> {
         let keep = self.run.checkpoint.keep;
         let at = (self.step, extra);
-        checkpoint::save(&dir.checkpoints(), at, &self.tape.params, &self.adamw, keep)?;
+        let params = &self.tape.params;
+        checkpoint::save(&dir.checkpoints(), at, params, &self.optimizer, keep)?;
         Ok(())
     }
 
@@ -225,7 +222,7 @@ impl Trainer {
         };
         let file = Checkpoint::open(&checkpoint::path(&folder, step))?;
         let header = file.header::<CheckpointExtra>()?;
-        file.load(&mut self.tape.params, Some(&mut self.adamw))?;
+        file.load(&mut self.tape.params, Some(&mut self.optimizer))?;
         self.step = header.step;
         Ok(Some(header.extra))
     }

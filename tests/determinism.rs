@@ -119,6 +119,58 @@ fn a_run_that_was_stopped_ends_with_the_same_bits() {
     }
 }
 
+/// Changes that make a run of each other optimizer, all it remembers included.
+const OPTIMIZERS: [&[&str]; 4] = [
+    &["optimizer.kind=sgd", "optimizer.nesterov=true"],
+    &["optimizer.kind=sgd", "optimizer.momentum=0"],
+    &["optimizer.kind=lion", "schedule.kind=wsd"],
+    &["optimizer.kind=muon", "optimizer.adamw_lr=3e-3"],
+];
+
+#[test]
+fn every_optimizer_goes_on_with_the_same_bits() {
+    let mut weights = vec![run_once(2, &[], &[]).1];
+    for changes in OPTIMIZERS {
+        let whole = run_once(2, &[], changes);
+        let resumed = run_once(2, &[7, 13], changes);
+        assert_eq!(whole.0, resumed.0, "{changes:?}");
+        assert!(whole.1 == resumed.1, "{changes:?}: the weights differ");
+        assert!(!weights.contains(&whole.1), "{changes:?} is one before it");
+        weights.push(whole.1);
+    }
+}
+
+#[test]
+fn a_checkpoint_names_what_its_optimizer_remembers() {
+    for (changes, matrix, vector) in [
+        (&[][..], &["", "m.", "v."][..], &["", "m.", "v."][..]),
+        (OPTIMIZERS[0], &["", "momentum."], &["", "momentum."]),
+        (OPTIMIZERS[1], &[""], &[""]),
+        (OPTIMIZERS[2], &["", "m."], &["", "m."]),
+        (OPTIMIZERS[3], &["", "momentum."], &["", "m.", "v."]),
+    ] {
+        let home = TempDir::new().unwrap();
+        let session = session(&home.path().join("home"), 1);
+        let trial = trial(&session, &[changes, &["budget.steps=1"]].concat());
+        train_with_stops(&session, &trial, &[]);
+        let bytes = std::fs::read(checkpoint::path(&trial.dir.checkpoints(), 1)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for (name, prefixes) in [
+            ("transformer.h.1.mlp.c_fc.weight", matrix),
+            ("transformer.wte.weight", vector),
+            ("transformer.ln_f.bias", vector),
+        ] {
+            let mut found: Vec<&str> = file.names();
+            found.retain(|found| found.ends_with(name));
+            found.sort_unstable();
+            let expected: Vec<String> = prefixes.iter().map(|p| format!("{p}{name}")).collect();
+            let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{changes:?}");
+        }
+    }
+}
+
 #[test]
 fn how_often_a_run_is_saved_or_logged_changes_neither_its_id_nor_its_weights() {
     let home = TempDir::new().unwrap();

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
-    optim::{AdamW, OptimizerConfig},
+    optim::{Optimizer, OptimizerConfig},
     params::Params,
     pool::Pool,
     tape::{Mode, Tape},
@@ -197,19 +197,13 @@ fn a_step_lowers_the_loss(compute: &Compute) -> Result<Check> {
         compute.backend.clone(),
         compute.class.threads,
     );
-    let mut adamw = AdamW::new(&model.tape.params);
+    let config = OptimizerConfig::default();
+    let mut adamw = Optimizer::new(&model.tape.params, &config);
     let first = model.loss()?;
     let pool = Pool::new(1);
-    let config = OptimizerConfig::default();
     for step in 1..=5 {
         let norm = grad_norm(&model.tape.params, &pool)[0];
-        adamw.step(
-            (&mut model.tape.params, 0),
-            &config,
-            (step, 1e-3),
-            norm,
-            &pool,
-        );
+        adamw.step((&mut model.tape.params, 0), (step, 1e-3), norm, &pool);
         model.loss()?;
     }
     let last = model.loss()?;

@@ -6,7 +6,7 @@ use windtunnel::{
     device::Backend,
     model::{Gpt, GptConfig, Positions},
     ops::{activation::Activation, grad_norm::grad_norm, norm::NormKind},
-    optim::{AdamW, OptimizerConfig},
+    optim::{Optimizer, OptimizerConfig},
     params::{Init, Params, Spec},
     pool::Pool,
     rng,
@@ -206,15 +206,15 @@ fn every_parameter_gets_a_gradient_and_moves_in_one_step() {
         tape.begin(Mode::Train);
         gpt.loss(&mut tape, (&tokens, &targets), 8, 32.0).unwrap();
         tape.backward().unwrap();
-        let mut adamw = AdamW::new(&tape.params);
         // Without decay, so that nothing moves but by its gradient.
         let optimizer = OptimizerConfig {
             weight_decay: 0.0,
             ..Default::default()
         };
+        let mut adamw = Optimizer::new(&tape.params, &optimizer);
         let norm = grad_norm(&tape.params, &Pool::new(1))[0];
         let params = (&mut tape.params, 0);
-        adamw.step(params, &optimizer, (1, 1e-3), norm, &Pool::new(1));
+        adamw.step(params, (1, 1e-3), norm, &Pool::new(1));
         for p in tape.params.handles() {
             let name = tape.params.spec(p).name.clone();
             let gradients = tape.params.grad(p, 0);
