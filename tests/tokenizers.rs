@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use windtunnel::{
     data::{
-        Corpus, Tokenizer,
+        Corpus, EvalWindows, Tokenizer,
         source::{Source, SplitRule},
         split::{Part, split},
         tokenizer::{Bpe, files, training},
@@ -174,6 +174,12 @@ fn the_tokens_of_each_part_stand_for_the_bytes_of_the_part() {
                 .sum();
             assert_eq!(bytes, want);
         }
+        // Every token of the validation part but the first is a target once.
+        let first = sizes[usize::from(corpus.validation()[0])];
+        let windows = EvalWindows::new(corpus.clone(), 16, 0, &tokenizer).unwrap();
+        let part = &parts[Part::Validation as usize];
+        let bytes: usize = part.iter().map(|document| document.0.len()).sum();
+        assert_eq!(windows.bytes() + u64::from(first), bytes as u64);
     }
 }
 

@@ -118,7 +118,7 @@ fn a_checkpoint_needs_no_tokenizer_beside_it() {
     let sample = bench.succeed(&["sample", run, "--prompt", "the wind 🙂", "--tokens", "5"]);
     assert!(sample["text"].is_string());
     let eval = bench.succeed(&["eval", run]);
-    assert_eq!(eval["bpb"], trained["ending"]["eval"]["bpb"]);
+    assert_eq!(eval["bpb"], trained["eval"]["bpb"]);
     bench.refuse(
         &["train", "recipe.toml"],
         "recipe.toml:3",
