@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command};
 
 /// Files and folders under `src/` whose code decides what a trial computes.
-const NUMERICS: [&str; 20] = [
+const NUMERICS: [&str; 21] = [
     "checkpoint.rs",
     "data/batches.rs",
     "data/corpus.rs",
@@ -15,6 +15,7 @@ const NUMERICS: [&str; 20] = [
     "data/synth",
     "data/synth.rs",
     "data/mixture.rs",
+    "data/tokenizer",
     "data/tokenizer.rs",
     "data/windows.rs",
     "eval.rs",
@@ -30,7 +31,14 @@ const NUMERICS: [&str; 20] = [
 ];
 
 /// Packages whose version decides numbers too.
-const LIBRARIES: [&str; 5] = ["candle-core", "candle-nn", "gemm", "libm", "pulp"];
+const LIBRARIES: [&str; 6] = [
+    "candle-core",
+    "candle-nn",
+    "gemm",
+    "libm",
+    "pulp",
+    "tokenizers",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=src");

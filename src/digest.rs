@@ -42,7 +42,7 @@ pub fn sha256_json<T: Serialize>(value: &T) -> String {
 }
 
 /// The value with the keys of every object in alphabetical order.
-fn sorted(value: serde_json::Value) -> serde_json::Value {
+pub fn sorted(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::Object(map) => {

@@ -4,7 +4,7 @@ mod rates;
 
 use crate::{
     checkpoint::CheckpointConfig,
-    data::{BatchConfig, DataConfig, Share, mixture::normalised},
+    data::{BatchConfig, DataConfig, Share, TokenizerChoice, mixture::normalised},
     error::{Error, Result},
     eval::EvalConfig,
     model::{GptConfig, Positions},
@@ -89,15 +89,20 @@ impl Recipe {
     pub fn load(path: &Path, changes: &[String]) -> Result<(Self, Places)> {
         let (recipe, place) = Self::read(path)?;
         let mut places = Places::new(place);
-        let recipe = recipe.patched(&overrides(changes)?, &mut places)?;
+        let changes = seen_from(overrides(changes)?, Path::new(""));
+        let recipe = recipe.patched(&changes, &mut places)?;
         recipe.check(&places)?;
         Ok((recipe, places))
     }
 
-    /// A recipe as its file says, unchecked, and the place that errors name.
+    /// A recipe as its file says, unchecked, and the place that errors name. A tokenizer's path is
+    /// seen from the file's folder.
     pub fn read(path: &Path) -> Result<(Self, Place)> {
         let source = Source::read(path)?;
-        Ok((source.parse()?, source.place()))
+        let mut recipe: Self = source.parse()?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        recipe.data.tokenizer = recipe.data.tokenizer.seen_from(folder);
+        Ok((recipe, source.place()))
     }
 
     /// The recipe with changes that were made together; their places are added to `places`. Errors
@@ -381,6 +386,17 @@ impl Recipe {
         run.eval.corpora = sorted("eval.corpora", &self.eval_corpora())?;
         Ok(run)
     }
+}
+
+/// Changes that are written in `folder`, with the paths in them as seen from here.
+pub fn seen_from(mut changes: Vec<Change>, folder: &Path) -> Vec<Change> {
+    for (key, value, _) in &mut changes {
+        if let (true, toml::Value::String(name)) = (key == "data.tokenizer", value) {
+            let choice = TokenizerChoice::from(std::mem::take(name)).seen_from(folder);
+            *name = choice.into();
+        }
+    }
+    changes
 }
 
 /// Weights that must all be above 0.

@@ -2,7 +2,10 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{Batches, Corpus, EvalWindows, Library, Tokenizer, mixture::Mixture, source::Source},
+    data::{
+        Batches, Corpus, EvalWindows, Library, Tokenizer, TokenizerChoice, mixture::Mixture,
+        source::Source, tokenizer::files,
+    },
     device::{Compute, Machine},
     error::{Error, Kind, Result},
     eval::evaluate,
@@ -32,6 +35,8 @@ pub struct Session {
     /// Texts read so far: arms and seeds of a study share them.
     texts: Mutex<BTreeMap<String, Arc<Source>>>,
     corpora: Mutex<BTreeMap<(String, String), Arc<Corpus>>>,
+    /// Read from files, by the name that recipes have for them.
+    tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
 }
 
 /// A recipe made ready to train.
@@ -52,11 +57,12 @@ impl Session {
             compute,
             texts: Mutex::default(),
             corpora: Mutex::default(),
+            tokenizers: Mutex::default(),
         }
     }
 
-    /// Errors at the first corpus that a recipe trains on or evaluates and that there is not, with
-    /// the recipe's key as the place.
+    /// Errors at the first tokenizer or corpus that a recipe names and that there is not, with the
+    /// recipe's key as the place.
     pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
         for (key, shares) in [
             ("data.mixture", &recipe.data.mixture),
@@ -66,7 +72,10 @@ impl Session {
                 self.check_name(key, &share.corpus)?;
             }
         }
-        Ok(())
+        match &recipe.data.tokenizer {
+            TokenizerChoice::BuiltIn(_) => Ok(()),
+            TokenizerChoice::File(name) => self.file_tokenizer(name).map(|_| ()),
+        }
     }
 
     fn check_name(&self, key: &str, name: &str) -> Result<()> {
@@ -85,13 +94,7 @@ impl Session {
         for name in &recipe.data.vocabulary {
             self.check_name("data.vocabulary", name)?;
         }
-        let names = recipe.vocabulary();
-        let sources = names
-            .iter()
-            .map(|name| self.text(name))
-            .collect::<Result<Vec<_>>>()?;
-        let texts = sources.iter().map(|source| source.text.as_str());
-        let tokenizer = Tokenizer::of(recipe.data.tokenizer, texts)?;
+        let tokenizer = self.tokenizer(recipe)?;
         let mut facts = Facts {
             vocab_size: tokenizer.vocab_size(),
             seconds_per_step: None,
@@ -102,18 +105,48 @@ impl Session {
                 steps: Some(1),
                 ..Default::default()
             };
-            let run = probe.resolve(facts)?;
+            let run = resolved(&probe, facts, &tokenizer)?;
             let data = self.open(&run, &tokenizer)?;
             let trial = self.trial(run, data)?;
             fits(&trial.run)?;
             let timing = self.time_steps(&trial.run, trial.data)?;
             facts.seconds_per_step = Some(timing.seconds_per_step);
         }
-        let run = recipe.resolve(facts)?;
+        let run = resolved(recipe, facts, &tokenizer)?;
         let data = self.open(&run, &tokenizer)?;
         let trial = self.trial(run, data)?;
         fits(&trial.run)?;
         Ok(trial)
+    }
+
+    /// The tokenizer that a recipe means. Errors when its file is no tokenizer, with the recipe's key
+    /// as the place.
+    pub fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
+        let kind = match &recipe.data.tokenizer {
+            TokenizerChoice::BuiltIn(kind) => *kind,
+            TokenizerChoice::File(name) => return self.file_tokenizer(name),
+        };
+        let names = recipe.vocabulary();
+        let sources = names
+            .iter()
+            .map(|name| self.text(name))
+            .collect::<Result<Vec<_>>>()?;
+        Tokenizer::of(kind, sources.iter().map(|source| source.text.as_str()))
+    }
+
+    fn file_tokenizer(&self, name: &str) -> Result<Tokenizer> {
+        let mut tokenizers = lock(&self.tokenizers);
+        if let Some(tokenizer) = tokenizers.get(name) {
+            return Ok(tokenizer.clone());
+        }
+        let read = || files::read(&files::find(&self.home, name)?);
+        let tokenizer = Tokenizer::Bpe(read().map_err(|e| Error {
+            problem: format!("{}: {}", e.place, e.problem),
+            place: "data.tokenizer".into(),
+            ..e
+        })?);
+        tokenizers.insert(name.into(), tokenizer.clone());
+        Ok(tokenizer)
     }
 
     /// Writes down the texts and corpora that were opened and are not in the home yet.
@@ -243,6 +276,13 @@ impl Session {
             memory_bytes: trainer.memory_bytes(),
         })
     }
+}
+
+/// The run that a recipe with this tokenizer means, wherever the tokenizer's file is.
+fn resolved(recipe: &Recipe, facts: Facts, tokenizer: &Tokenizer) -> Result<Run> {
+    let mut run = recipe.resolve(facts)?;
+    run.data.tokenizer = tokenizer.resolved();
+    Ok(run)
 }
 
 /// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.

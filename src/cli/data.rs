@@ -3,7 +3,7 @@
 use super::{Global, output::Output};
 use crate::{
     data::{
-        Corpus, Library, Tokenizer, TokenizerKind, fetch, ngram, split,
+        Corpus, Library, fetch, ngram, split,
         synth::{self, GRAMMARS},
     },
     error::{Error, Result, nearest},
@@ -43,17 +43,12 @@ pub struct SynthArgs {
 #[derive(clap::Args)]
 pub struct StatArgs {
     corpus: String,
+    /// byte, char, a name from `tokenizer train`, or the path of a tokenizer.json
     #[arg(long, default_value = "char")]
-    tokenizer: Kind,
+    tokenizer: String,
     /// Longest n-gram of the Witten-Bell floors
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=8))]
     orders: u8,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Kind {
-    Byte,
-    Char,
 }
 
 pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
@@ -157,11 +152,7 @@ fn write(args: &SynthArgs, output: Output) -> Result<()> {
 fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> Result<()> {
     library.check(&args.corpus)?;
     let source = library.source(&args.corpus, &mut |_, _| {})?;
-    let kind = match args.tokenizer {
-        Kind::Byte => TokenizerKind::Byte,
-        Kind::Char => TokenizerKind::Char,
-    };
-    let tokenizer = Tokenizer::of(kind, [source.text.as_str()])?;
+    let tokenizer = super::tokenizer::named(&global.home, &args.tokenizer, &source.text)?;
     let corpus = Corpus::open(&global.home, &source, &tokenizer)?;
     let parts = split::split(&source.text, &source.split)?;
     let bytes = |part: split::Part| -> Vec<u8> {

@@ -14,6 +14,7 @@ mod run;
 mod sample;
 mod show;
 mod study;
+mod tokenizer;
 mod train;
 
 use crate::{
@@ -91,6 +92,9 @@ enum Command {
     /// Corpora: list, fetch, add, synth, stat
     #[command(subcommand)]
     Data(data::Command),
+    /// Tokenizers: train, list, show
+    #[command(subcommand)]
+    Tokenizer(tokenizer::Command),
     /// Write a commented study or recipe to start from
     #[command(subcommand)]
     New(new::Command),
@@ -172,6 +176,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Compare(args) => compare::run(global, &args, output),
         Command::Report(args) => report::run(global, &args, output),
         Command::Data(command) => data::run(global, &command, output),
+        Command::Tokenizer(command) => tokenizer::run(global, &command, output),
         Command::New(command) => new::run(command, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {

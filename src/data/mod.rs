@@ -18,8 +18,10 @@ pub use tokenizer::Tokenizer;
 pub use windows::EvalWindows;
 
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tokenizer::files;
 
-/// Which tokenizer a recipe names.
+/// A tokenizer that needs no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenizerKind {
@@ -27,6 +29,54 @@ pub enum TokenizerKind {
     Byte,
     /// One token a character that occurs in the run's corpora, in code-point order.
     Char,
+}
+
+/// Which tokenizer a recipe names: `"byte"`, `"char"`, or one that files hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum TokenizerChoice {
+    BuiltIn(TokenizerKind),
+    /// A path, or a name in the home; in a resolved run, `sha256:` and the tokenizer's digest.
+    File(String),
+}
+
+impl From<String> for TokenizerChoice {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "byte" => Self::BuiltIn(TokenizerKind::Byte),
+            "char" => Self::BuiltIn(TokenizerKind::Char),
+            _ => Self::File(name),
+        }
+    }
+}
+
+impl From<TokenizerChoice> for String {
+    fn from(choice: TokenizerChoice) -> Self {
+        match choice {
+            TokenizerChoice::BuiltIn(TokenizerKind::Byte) => "byte".into(),
+            TokenizerChoice::BuiltIn(TokenizerKind::Char) => "char".into(),
+            TokenizerChoice::File(name) => name,
+        }
+    }
+}
+
+impl TokenizerChoice {
+    /// What somebody who writes in `folder` means: a path is seen from there, and so is a word that
+    /// a tokenizer's file or folder there is called; any other word is a name in the home.
+    pub fn seen_from(self, folder: &Path) -> Self {
+        let Self::File(name) = self else {
+            return self;
+        };
+        let there = folder.join(&name);
+        match files::is_path(&name) || files::holds_tokenizer(&there) {
+            false => Self::File(name),
+            // So that it stays a path where the folder is the current one.
+            true if there.components().count() == 1 => {
+                Self::File(Path::new(".").join(there).display().to_string())
+            }
+            true => Self::File(there.display().to_string()),
+        }
+    }
 }
 
 /// A corpus's part of a mixture, or of an evaluation.
@@ -47,7 +97,7 @@ fn one() -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    pub tokenizer: TokenizerKind,
+    pub tokenizer: TokenizerChoice,
     pub mixture: Vec<Share>,
     /// More corpora whose text the tokenizer covers; a study puts every arm's corpora here, so that
     /// all arms share one vocabulary.

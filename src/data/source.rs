@@ -1,6 +1,6 @@
 //! Where text comes from: built-in grammars, fetched files, files that a user added.
 
-use super::{TokenizerKind, fetch, synth, tokenizer::Tokenizer};
+use super::{fetch, synth};
 use crate::{
     digest::sha256,
     error::{Error, Result, nearest},
@@ -191,11 +191,6 @@ impl Library {
             "there is no such corpus",
             remedy,
         ))
-    }
-
-    /// The tokenizer for a run over these texts.
-    pub fn tokenizer(kind: TokenizerKind, sources: &[Source]) -> Result<Tokenizer> {
-        Tokenizer::of(kind, sources.iter().map(|source| source.text.as_str()))
     }
 
     /// What adding a text file as a corpus would record. Errors when it can't be one, or the name

@@ -1,13 +1,26 @@
-//! Text to ids and back: bytes, or the characters that a run's corpora use.
+//! Text to ids and back: bytes, the characters that a run's corpora use, or what a `tokenizer.json`
+//! says.
+//!
+//! Every tokenizer is lossless: the bytes of a text's tokens, one after the other, are the text.
+//! Bits per byte rests on that, so [`Tokenizer::encode`] refuses a text that would not come back.
 
-use super::TokenizerKind;
+pub mod bpe;
+pub mod files;
+pub mod training;
+
+pub use bpe::Bpe;
+
+use super::{TokenizerChoice, TokenizerKind};
 use crate::{
     digest::sha256_json,
     error::{Error, Result},
 };
 use serde::{Deserialize, Serialize};
 
-/// A tokenizer; small enough to travel in every checkpoint.
+/// Ids are u16: there can't be more of them.
+pub const MOST_IDS: usize = 1 << 16;
+
+/// A tokenizer, whole: it travels in every checkpoint, which needs no file beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Tokenizer {
@@ -15,6 +28,8 @@ pub enum Tokenizer {
     Byte,
     /// One token for each of these characters, in code-point order.
     Char { characters: String },
+    /// Byte pairs merged in the order of a list, or another model of a `tokenizer.json`.
+    Bpe(Bpe),
 }
 
 impl Tokenizer {
@@ -45,10 +60,12 @@ impl Tokenizer {
         match self {
             Self::Byte => 256,
             Self::Char { characters } => characters.chars().count(),
+            Self::Bpe(bpe) => bpe.vocab_size(),
         }
     }
 
-    /// Ids of a text. Errors at the first character that has none.
+    /// Ids of a text, without special tokens around it. Errors at the first character that has no
+    /// id, or would not come back.
     pub fn encode(&self, text: &str) -> Result<Vec<u16>> {
         match self {
             Self::Byte => Ok(text.bytes().map(u16::from).collect()),
@@ -74,6 +91,7 @@ impl Tokenizer {
                 }
                 Ok(ids)
             }
+            Self::Bpe(bpe) => bpe.encode(text),
         }
     }
 
@@ -90,19 +108,34 @@ impl Tokenizer {
                     .filter_map(|id| known.get(usize::from(*id)))
                     .collect()
             }
+            Self::Bpe(bpe) => bpe.decode(ids),
         }
     }
 
-    /// How many bytes of UTF-8 each id stands for.
+    /// How many bytes of UTF-8 each id stands for; a token may be a part of a character.
     pub fn bytes_per_id(&self) -> Vec<u32> {
         match self {
             Self::Byte => vec![1; 256],
             Self::Char { characters } => characters.chars().map(|c| c.len_utf8() as u32).collect(),
+            Self::Bpe(bpe) => bpe.bytes_per_id(),
         }
     }
 
+    /// Changes with what the tokenizer does, and not with where its file lies.
     pub fn digest(&self) -> String {
-        sha256_json(self)
+        match self {
+            Self::Bpe(bpe) => bpe.digest().into(),
+            _ => sha256_json(self),
+        }
+    }
+
+    /// What a resolved run calls it.
+    pub fn resolved(&self) -> TokenizerChoice {
+        match self {
+            Self::Byte => TokenizerChoice::BuiltIn(TokenizerKind::Byte),
+            Self::Char { .. } => TokenizerChoice::BuiltIn(TokenizerKind::Char),
+            Self::Bpe(bpe) => TokenizerChoice::File(format!("sha256:{}", bpe.digest())),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::proposal::{ArmProposal, Matched, Proposal};
 use crate::{
     data::Share,
     error::{Error, Result},
-    recipe::Recipe,
+    recipe::{Recipe, seen_from},
     toml_file::{Change, Place, Places, Source},
 };
 use std::{
@@ -102,7 +102,8 @@ fn arm(
     (shared, places): (&Recipe, &Places),
 ) -> Result<Arm> {
     let mut places = places.clone();
-    let changes = source.changes(&["arms", name, "set"], &written.set);
+    let folder = source.path.parent().unwrap_or(Path::new(""));
+    let changes = seen_from(source.changes(&["arms", name, "set"], &written.set), folder);
     for (key, _, place) in &changes {
         if key == "seed" || key == "eval" || key.starts_with("eval.") {
             return Err(Error::input(

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     checkpoint,
+    data::TokenizerChoice,
     digest::sha256_json,
     error::{Error, Kind, Result},
     metrics::{Cost, Metric},
@@ -97,13 +98,13 @@ const FEWEST: usize = 3;
 /// Resolves a study to trials on a session's device. Opens corpora, trains nothing (but a few steps
 /// when the budget is in seconds, which become tokens for every arm alike).
 pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
-    let written = sha256_json(&(&study.proposal, &study.control().recipe));
     let mut study = study.clone();
     for arm in &study.arms {
         session
             .check_names(&arm.recipe)
             .map_err(|e| in_study(&study, arm, e))?;
     }
+    let written = written(session, &study)?;
     if study
         .arms
         .iter()
@@ -167,6 +168,15 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         arms,
     });
     Ok(Planned { contract, trials })
+}
+
+/// Digest of study and recipe as they were written, wherever a tokenizer's file is.
+fn written(session: &Session, study: &Study) -> Result<String> {
+    let mut recipe = study.control().recipe.clone();
+    if let TokenizerChoice::File(_) = recipe.data.tokenizer {
+        recipe.data.tokenizer = session.tokenizer(&recipe)?.resolved();
+    }
+    Ok(sha256_json(&(&study.proposal, &recipe)))
 }
 
 /// Tokens of a study with this text that was frozen before: seconds are converted once.

@@ -8,7 +8,7 @@ use crate::{
     data::Share,
     error::{Error, Result, nearest},
     metrics::Metric,
-    recipe::{Recipe, positive},
+    recipe::{Recipe, positive, seen_from},
     toml_file::{self, Place, Places, Source, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,8 @@ impl Study {
         let source = Source::read(path)?;
         let mut proposal: Proposal = source.parse()?;
         let mut places = Places::new(source.place());
-        let written = source.changes(&["set"], &proposal.set);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let written = seen_from(source.changes(&["set"], &proposal.set), folder);
         let mut given = Vec::new();
         for (key, value, place) in toml_file::overrides(overrides)? {
             let head = key.split('.').next().unwrap_or_default();
@@ -177,6 +178,7 @@ impl Study {
         }
         check_words(&source, &proposal)?;
         check_decision(&places, &proposal)?;
+        let given = seen_from(given, Path::new(""));
         let arms = arms(&source, &proposal, &[written, given], &places)?;
         Ok(Self {
             source,

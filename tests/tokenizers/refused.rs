@@ -1,0 +1,229 @@
+//! Files that are no tokenizer, and texts that a tokenizer would not give back: place, problem and
+//! remedy.
+
+use super::{fixture, source, trained, write};
+use serde_json::{Value, json};
+use std::fs;
+use tempfile::TempDir;
+use windtunnel::{
+    data::{
+        Corpus, Tokenizer,
+        tokenizer::{Bpe, files, training},
+    },
+    error::Error,
+};
+
+fn refused(error: &Error, place: &str, problem: &str, remedy: &str) {
+    assert_eq!(error.exit_code(), 2, "{error}");
+    for (part, words) in [
+        (&error.place, place),
+        (&error.problem, problem),
+        (&error.remedy, remedy),
+    ] {
+        assert!(part.contains(words), "{words:?} is not in {error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let read = |name: &str, text: &str| files::read(&write(folder.path(), name, text)).unwrap_err();
+    refused(
+        &read("a.json", "{\n\"model\": nothing"),
+        "a.json:2",
+        "expected",
+        "tokenizer.json",
+    );
+    refused(
+        &read("b.json", "[1, 2]"),
+        "b.json",
+        "model",
+        "tokenizer.json",
+    );
+    refused(
+        &read("c.json", "{\"!\": 0}"),
+        "c.json",
+        "no \"model\"",
+        "tokenizer.json",
+    );
+    refused(
+        &read("d.json", "{\"model\": {\"type\": \"Magic\"}}"),
+        "d.json",
+        "not a tokenizer",
+        "tokenizer.json",
+    );
+    let bytes = folder.path().join("e.json");
+    fs::write(&bytes, [b'{', 0xFF]).unwrap();
+    assert_eq!(files::read(&bytes).unwrap_err().exit_code(), 2);
+    let missing = files::find(folder.path(), "./none.json").unwrap_err();
+    refused(&missing, "./none.json", "no such file", "tokenizer.json");
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    refused(
+        &files::read(&empty).unwrap_err(),
+        "empty",
+        "neither",
+        "merges.txt",
+    );
+}
+
+#[test]
+fn a_name_that_nothing_has_suggests_one_that_something_has() {
+    let home = TempDir::new().unwrap();
+    refused(
+        &files::find(home.path(), "chars").unwrap_err(),
+        "\"chars\"",
+        "no such tokenizer",
+        "\"char\"",
+    );
+    write(home.path(), "tokenizers/tales4k.json", "{}");
+    refused(
+        &files::find(home.path(), "tales4").unwrap_err(),
+        "\"tales4\"",
+        "no such",
+        "\"tales4k\"",
+    );
+    assert!(files::find(home.path(), "tales4k").is_ok());
+}
+
+#[test]
+fn an_id_beyond_sixteen_bits_is_refused_and_the_last_one_that_fits_is_not() {
+    let with = |id: u32| {
+        let mut json: Value = serde_json::from_str(&trained("some text", 256).text()).unwrap();
+        json["model"]["vocab"]["extra"] = id.into();
+        Bpe::new(json)
+    };
+    let (problem, remedy) = with(65_536).unwrap_err();
+    assert!(
+        problem.contains("65536") && problem.contains("16-bit"),
+        "{problem}"
+    );
+    assert!(remedy.contains("tokenizer train"), "{remedy}");
+    assert_eq!(with(65_535).unwrap().vocab_size(), 65_536);
+    let (problem, _) = with(7).unwrap_err();
+    assert!(problem.contains("same id"), "{problem}");
+    // The same beyond the model: a token that is added to it.
+    let mut json: Value = serde_json::from_str(&trained("some text", 256).text()).unwrap();
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    vocab.insert("high".into(), 65_535.into());
+    json["added_tokens"] = json!([{ "id": 65_536, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true }]);
+    // The package gives added tokens the ids after the model's count, wherever those are.
+    assert!(
+        Bpe::new(json).map_or_else(|(p, _)| p.contains("16-bit"), |b| b.vocab_size() <= 65_536)
+    );
+}
+
+#[test]
+fn merges_that_do_not_fit_the_vocabulary_are_refused_with_their_line() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "vocab.json", r#"{"a":0,"b":1,"c":2,"ab":3}"#);
+    let read = |merges: &str| {
+        write(folder.path(), "merges.txt", merges);
+        files::read(folder.path())
+    };
+    assert_eq!(
+        read("#version: 0.2\na b\n").unwrap().encode("abc").unwrap(),
+        [3, 2]
+    );
+    let error = read("#version: 0.2\na b\nab c\n").unwrap_err();
+    refused(&error, "merges.txt:3", "\"abc\"", "vocab.json");
+    let error = read("#version: 0.2\na z\n").unwrap_err();
+    refused(&error, "merges.txt:2", "\"z\"", "vocab.json");
+    let error = read("#version: 0.2\nab\n").unwrap_err();
+    refused(&error, "merges.txt:2", "not two tokens", "vocab.json");
+    let mut json = fixture()["small"]["tokenizer"].clone();
+    json["model"]["merges"] = json!([["t", "zebra"]]);
+    let (problem, _) = Bpe::new(json).unwrap_err();
+    assert!(problem.contains("zebra"), "{problem}");
+}
+
+#[test]
+fn a_character_that_would_not_come_back_is_refused_with_its_place() {
+    let home = TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "vocab.json", r#"{"a":0,"b":1,"Ġ":2,"Ċ":3}"#);
+    write(folder.path(), "merges.txt", "#version: 0.2\n");
+    let tokenizer = Tokenizer::Bpe(files::read(folder.path()).unwrap());
+    let error = tokenizer.encode("ab é").unwrap_err();
+    refused(&error, "byte 3", "'é' is unknown", "byte-level BPE");
+    let text = "ab ab\n\n".repeat(100) + "abc\n\n";
+    let error = Corpus::open(home.path(), &source("letters", &text), &tokenizer).unwrap_err();
+    refused(
+        &error,
+        "corpus \"letters\", byte 702",
+        "'c'",
+        "byte-level BPE",
+    );
+    assert!(fs::read_dir(home.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_tokenizer_that_changes_text_is_refused_when_it_does() {
+    let mut json: Value = serde_json::from_str(&trained("some text", 256).text()).unwrap();
+    json["normalizer"] = json!({ "type": "Lowercase" });
+    let lower = Bpe::new(json.clone()).unwrap();
+    assert!(lower.encode("quiet").is_ok());
+    refused(
+        &lower.encode("a Shout").unwrap_err(),
+        "byte 2",
+        "'S'",
+        "byte-level",
+    );
+    json["normalizer"] = Value::Null;
+    json["pre_tokenizer"]["add_prefix_space"] = true.into();
+    let spaced = Bpe::new(json).unwrap();
+    refused(
+        &spaced.encode("word").unwrap_err(),
+        "byte 0",
+        "space before",
+        "add_prefix_space",
+    );
+    assert!(spaced.encode(" word").is_ok());
+}
+
+#[test]
+fn an_unknown_token_is_no_token() {
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": { "type": "Split", "pattern": { "Regex": "." }, "behavior": "Isolated", "invert": false },
+        "model": { "type": "WordLevel", "vocab": { "[UNK]": 0, "a": 1, "b": 2 }, "unk_token": "[UNK]" },
+    });
+    let bpe = Bpe::new(json).unwrap();
+    assert_eq!(bpe.encode("aba").unwrap(), [1, 2, 1]);
+    refused(
+        &bpe.encode("abc").unwrap_err(),
+        "byte 2",
+        "'c' is unknown",
+        "byte-level",
+    );
+}
+
+#[test]
+fn pieces_of_sentences_are_bytes_too() {
+    // As SentencePiece spells them: "▁" for a space, bytes where a character has no token.
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+        "model": {
+            "type": "BPE",
+            "byte_fallback": true,
+            "vocab": { "a": 0, "▁": 1, "▁a": 2, "<0xC3>": 3, "<0xA9>": 4 },
+            "merges": ["▁ a"],
+        },
+    });
+    let bpe = Bpe::new(json).unwrap();
+    let ids = bpe.encode("a a é").unwrap();
+    assert_eq!(ids, [0, 2, 1, 3, 4]);
+    assert_eq!(bpe.decode(&ids), "a a é");
+    assert_eq!(bpe.bytes_per_id(), [1, 1, 2, 1, 1]);
+}
+
+#[test]
+fn sizes_that_no_vocabulary_has_are_refused() {
+    for size in [0, 255, 65_537] {
+        let error = training::train(["text"], size).unwrap_err();
+        refused(&error, "--vocab-size", &size.to_string(), "65536");
+    }
+}
