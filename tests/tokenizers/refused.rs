@@ -220,6 +220,73 @@ fn pieces_of_sentences_are_bytes_too() {
     assert_eq!(bpe.bytes_per_id(), [1, 1, 2, 1, 1]);
 }
 
+/// Every value within `json`, itself included, by its path.
+fn paths(json: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_string());
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    match json {
+        Value::Object(map) if map.len() < 50 => {
+            for (key, value) in map {
+                paths(value, &format!("{path}/{}", escaped(key)), found);
+            }
+        }
+        Value::Array(items) => {
+            for (idx, item) in items.iter().enumerate().take(5) {
+                paths(item, &format!("{path}/{idx}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_a_file_says_there_is_an_answer() {
+    let junk = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1e300),
+        json!(4_294_967_296_u64),
+        json!(""),
+        json!("ByteLevel"),
+        json!("(?<"),
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!({ "type": "Sequence", "pretokenizers": [], "normalizers": [], "decoders": [] }),
+        json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" }),
+        json!({ "type": "Precompiled", "precompiled_charsmap": "" }),
+        json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false }),
+        json!({ "type": "Split", "pattern": { "String": "" }, "behavior": "Removed", "invert": true }),
+        json!({ "type": "FixedLength", "length": 0 }),
+        json!({ "type": "Unigram", "unk_id": 9, "vocab": [["a", -1.0]] }),
+        json!({ "type": "Unigram", "unk_id": null, "vocab": [["a", -1.0], ["", 0.0]] }),
+        json!({ "type": "Unigram", "unk_id": null, "vocab": [] }),
+        json!({ "type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9, "vocab": { "a": 0 } }),
+        json!({ "type": "WordLevel", "unk_token": "?", "vocab": {} }),
+        json!({ "type": "BPE", "vocab": {}, "merges": [] }),
+        json!({ "type": "BPE", "vocab": { "é": 0, "a": 1, "éa": 2 }, "merges": [["é", "a"]], "continuing_subword_prefix": "ab" }),
+        json!({ "type": "BPE", "vocab": { "a": 0 }, "merges": [], "unk_token": "?" }),
+    ];
+    let whole = fixture()["small"]["tokenizer"].clone();
+    let mut found = Vec::new();
+    paths(&whole, "", &mut found);
+    assert!(found.len() > 60, "{}", found.len());
+    for path in &found {
+        for value in &junk {
+            let mut json = whole.clone();
+            *json.pointer_mut(path).unwrap() = value.clone();
+            if let Ok(bpe) = Bpe::new(json) {
+                for text in ["", "a cat, é 🙂", "<|endoftext|>"] {
+                    let ids = bpe.encode(text);
+                    let back = ids.map(|ids| bpe.decode(&ids));
+                    assert!(back.is_err() || back.unwrap() == text, "{path}: {value}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn sizes_that_no_vocabulary_has_are_refused() {
     for size in [0, 255, 65_537] {

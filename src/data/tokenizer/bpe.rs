@@ -11,7 +11,12 @@ use crate::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Once},
+};
 
 /// What to use where a tokenizer won't do.
 const LOSSLESS: &str =
@@ -52,7 +57,7 @@ impl Bpe {
         let refused =
             |e: &dyn std::fmt::Display| (format!("is not a tokenizer.json: {e}"), remedy());
         let encoder = encoder(&json).map_err(|e| refused(&e))?;
-        let text = encoder.to_string(false).map_err(|e| refused(&e))?;
+        let text = guarded(|| encoder.to_string(false)).map_err(|e| refused(&e))?;
         let json = serde_json::from_str(&text).map_err(|e| refused(&e))?;
         Self::canonical(json, encoder)
     }
@@ -89,7 +94,8 @@ impl Bpe {
 
     /// Ids of a text. Errors at the first place whose bytes would not come back.
     pub fn encode(&self, text: &str) -> Result<Vec<u16>> {
-        let encoding = self.0.encoder.encode_fast(text, false).map_err(|e| {
+        let encoding = guarded(|| self.0.encoder.encode_fast(text, false));
+        let encoding = encoding.map_err(|e| {
             Error::input(
                 "the text",
                 format!("the tokenizer can't encode it: {e}"),
@@ -129,7 +135,7 @@ fn changed(text: &str, at: usize, piece: &[u8]) -> Error {
         return Error::input(
             place,
             "this tokenizer puts a space before a text, so that its tokens are not the text's bytes",
-            "set add_prefix_space to false, or prepend_scheme to \"never\", in its tokenizer.json",
+            "in its tokenizer.json, set add_prefix_space to false or prepend_scheme to \"never\", or take out Prepend",
         );
     }
     let rest = &text[text.floor_char_boundary(at)..];
@@ -144,8 +150,32 @@ fn changed(text: &str, at: usize, piece: &[u8]) -> Error {
     )
 }
 
-fn encoder(json: &Value) -> tokenizers::Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(json.to_string())
+fn encoder(json: &Value) -> std::result::Result<tokenizers::Tokenizer, String> {
+    guarded(|| tokenizers::Tokenizer::from_bytes(json.to_string()))
+}
+
+/// What a call into the `tokenizers` crate gives, or what it says: it panics at some files.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    thread_local!(static GUARDED: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                usual(info);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(before);
+    match result {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(panic) => Err(match panic.downcast_ref::<String>() {
+            Some(message) => message.clone(),
+            None => "the tokenizers library can't use it".into(),
+        }),
+    }
 }
 
 /// Errors when an id does not fit, or two tokens have the same one.
