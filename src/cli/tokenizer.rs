@@ -4,6 +4,7 @@ use super::{Global, output::Output};
 use crate::{
     data::{
         Library, Tokenizer, TokenizerChoice,
+        source::Source,
         split::{Part, split},
         tokenizer::{Bpe, files, training},
     },
@@ -73,16 +74,7 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
         .iter()
         .map(|corpus| library.source(corpus, &mut |_, _| {}))
         .collect::<Result<Vec<_>>>()?;
-    let mut documents = Vec::new();
-    for source in &sources {
-        let parts = split(&source.text, &source.split)?;
-        documents.extend(
-            parts[Part::Train as usize]
-                .iter()
-                .map(|document| document.0),
-        );
-    }
-    let bpe = training::train(documents, args.vocab_size)?;
+    let bpe = training::train(training_parts(&sources)?, args.vocab_size)?;
     let path = files::place(&global.home, &args.name);
     check_free(&path, &args.name, &bpe)?;
     let _lock = Home::lock(&global.home)?;
@@ -108,6 +100,17 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
         &text,
     );
     Ok(())
+}
+
+/// The documents that corpora are trained on; those for validation and test stay unseen.
+fn training_parts(sources: &[Source]) -> Result<Vec<&str>> {
+    let mut documents = Vec::new();
+    for source in sources {
+        let parts = split(&source.text, &source.split)?;
+        let part = &parts[Part::Train as usize];
+        documents.extend(part.iter().map(|document| document.0));
+    }
+    Ok(documents)
 }
 
 fn check_name(name: &str) -> Result<()> {

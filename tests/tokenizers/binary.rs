@@ -27,6 +27,21 @@ every = 0
 windows = 8
 "#;
 
+const STUDY: &str = r#"name = "paths"
+base = "../recipe.toml"
+set = { "data.tokenizer" = "../recipes/some.json" }
+[hypothesis]
+claim = "It matters."
+[decision]
+margin = 0.1
+seeds = 2
+[arms.plain]
+control = true
+[arms.slow]
+factor = "optimizer.lr"
+set = { "optimizer.lr" = 1e-5 }
+"#;
+
 struct Bench(TempDir);
 
 impl Bench {
@@ -41,15 +56,20 @@ impl Bench {
         self.0.path()
     }
 
-    fn output(&self, args: &[&str], threads: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command
             .args(args)
-            .args(["--home", "home", "--device", "cpu", "--json"])
-            .env("RAYON_NUM_THREADS", threads)
+            .args(["--device", "cpu", "--json", "--home"])
+            .arg(self.path().join("home"))
             .env_remove("WINDTUNNEL_MIRROR")
-            .current_dir(self.path())
-            .output()
-            .unwrap()
+            .current_dir(self.path());
+        command
+    }
+
+    fn output(&self, args: &[&str], threads: &str) -> Output {
+        let mut command = self.command(args);
+        command.env("RAYON_NUM_THREADS", threads).output().unwrap()
     }
 
     fn succeed(&self, args: &[&str]) -> Value {
@@ -154,6 +174,32 @@ fn a_run_is_the_same_wherever_its_tokenizer_lies() {
     bench.refuse(
         &["train", "recipe.toml", "data.tokenizer=some.json"],
         "override",
+        "no such file",
+    );
+}
+
+#[test]
+fn a_study_sees_its_paths_from_its_own_folder_wherever_it_is_run() {
+    let bench = Bench::new();
+    let file = bench.train_tokenizer("small");
+    write(
+        bench.path(),
+        "recipe.toml",
+        &RECIPE.replace("TOKENIZER", "char"),
+    );
+    let study = write(bench.path(), "studies/study.toml", STUDY);
+    fs::create_dir(bench.path().join("recipes")).unwrap();
+    fs::copy(&file, bench.path().join("recipes/some.json")).unwrap();
+    let here = bench.succeed(&["plan", "studies/study.toml"]);
+    let mut elsewhere = bench.command(&["plan", study.to_str().unwrap()]);
+    let output = elsewhere.current_dir("/").output().unwrap();
+    let there: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(here["study"].as_str().unwrap().starts_with("paths-"));
+    assert_eq!(there["study"], here["study"]);
+    fs::remove_file(bench.path().join("recipes/some.json")).unwrap();
+    bench.refuse(
+        &["plan", "studies/study.toml"],
+        "study.toml:3",
         "no such file",
     );
 }
