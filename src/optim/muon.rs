@@ -57,7 +57,7 @@ impl<R: Real> Scratch<R> {
         let (len, n) = (rows * cols, rows.min(cols));
         let scale = R::of(1.0 / norm(&self.x[..len], pool).max(LEAST_NORM));
         pool.pieces(&mut self.x[..len], PIECE, |_, x| {
-            x.iter_mut().for_each(|x| *x = *x * scale);
+            x.iter_mut().for_each(|x| *x *= scale);
         });
         let [a, b, c] = QUINTIC.map(R::of);
         for _ in 0..ITERATIONS {
