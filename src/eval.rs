@@ -18,6 +18,9 @@ pub struct EvalConfig {
     pub every: u64,
     /// Windows per corpus, spread evenly over its validation part; 0 means all of them.
     pub windows: usize,
+    /// Decay of the weights' exponential average, which is evaluated beside the weights themselves,
+    /// 0 to below 1; 0 keeps none. Studies judge the weights.
+    pub ema: f64,
     /// What is evaluated; empty means the mixture's corpora, weighted equally.
     pub corpora: Vec<Share>,
 }
@@ -27,6 +30,7 @@ impl Default for EvalConfig {
         Self {
             every: 250,
             windows: 0,
+            ema: 0.0,
             corpora: Vec::new(),
         }
     }
@@ -47,6 +51,7 @@ pub fn evaluate(
         loss: 0.0,
         bpb: 0.0,
         val: BTreeMap::new(),
+        ema: None,
     };
     for (weight, windows) in windows {
         let eval = evaluate_corpus(gpt, tape, windows, rows)?;

@@ -29,7 +29,7 @@
 //!   ones, which are candle expressions differentiated by candle. Every fused op has its composed
 //!   form: the oracle of its tests, and what runs on a GPU for now.
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
-//!   and rates as functions of the step.
+//!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
 //! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
@@ -100,8 +100,7 @@
 //!
 //! Fused CUDA kernels (a GPU trains through composed ops, correctly and slowly), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
-//! other optimizers and model options, tokenizers that change text, and everything that talks to
-//! Claude.
+//! tokenizers that change text, and everything that talks to Claude.
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

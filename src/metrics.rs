@@ -42,6 +42,16 @@ pub struct EvalRecord {
     pub bpb: f64,
     /// By corpus name.
     pub val: BTreeMap<String, CorpusEval>,
+    /// The same means of the averaged weights, where the recipe has them averaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Averaged>,
+}
+
+/// What the averaged weights reach on the same windows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Averaged {
+    pub loss: f64,
+    pub bpb: f64,
 }
 
 impl EvalRecord {

@@ -267,7 +267,13 @@ impl Session {
             Some((_, one)) => {
                 let now = Instant::now();
                 let passes = trainer.evaluate_passes(&one, 4)?;
-                now.elapsed().as_secs_f64() * windows as f64 / passes.max(1) as f64
+                let seconds = now.elapsed().as_secs_f64() * windows as f64 / passes.max(1) as f64;
+                // The averaged weights are evaluated as well.
+                if run.eval.ema > 0.0 {
+                    2.0 * seconds
+                } else {
+                    seconds
+                }
             }
         };
         Ok(Timing {

@@ -10,7 +10,7 @@ use crate::{
     device::Compute,
     error::{Error, Kind, Result},
     eval::evaluate,
-    metrics::{Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord},
+    metrics::{Averaged, Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord},
     model::Gpt,
     ops::grad_norm::grad_norm,
     optim::Optimizer,
@@ -93,7 +93,7 @@ impl Trainer {
             run.batch.rows,
             run.seed,
         )?;
-        let optimizer = Optimizer::new(&params, &run.optimizer);
+        let optimizer = Optimizer::new(&params, &run.optimizer).averaging(&params, run.eval.ema);
         Ok(Self {
             gpt,
             optimizer,
@@ -158,14 +158,22 @@ impl Trainer {
         }))
     }
 
-    /// The fixed validation windows of every evaluated corpus.
+    /// The fixed validation windows of every evaluated corpus, of the weights and of their average.
     pub fn evaluate(&mut self) -> Result<EvalRecord> {
         let at = (self.step, self.tokens());
         let rows = match self.run.batch.rows_per_pass {
             0 => self.run.batch.rows,
             n => n,
         };
-        evaluate(&self.gpt, &mut self.tape, &self.data.windows, rows, at)
+        let (gpt, tape, windows) = (&self.gpt, &mut self.tape, &self.data.windows);
+        let mut record = evaluate(gpt, tape, windows, rows, at)?;
+        if self.optimizer.swap_average(&mut tape.params) {
+            let averaged = evaluate(gpt, tape, windows, rows, at);
+            self.optimizer.swap_average(&mut tape.params);
+            let EvalRecord { loss, bpb, .. } = averaged?;
+            record.ema = Some(Averaged { loss, bpb });
+        }
+        Ok(record)
     }
 
     /// Evaluates the first `passes` batches of one corpus's windows, to time them; gives the number

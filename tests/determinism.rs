@@ -141,6 +141,31 @@ fn every_optimizer_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn averaged_weights_are_evaluated_beside_the_others_and_survive_a_stop() {
+    let plain = run_once(2, &[], &[]);
+    let whole = run_once(2, &[], &["eval.ema=0.9"]);
+    let resumed = run_once(2, &[7, 13], &["eval.ema=0.9"]);
+    assert_eq!(whole.0, resumed.0);
+    assert!(whole.1 == resumed.1, "the weights differ");
+    let without_ema = |line: &String| {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let ema = record.as_object_mut().unwrap().remove("ema");
+        if record["kind"] == "eval" {
+            let bpb = ema.unwrap()["bpb"].as_f64().unwrap();
+            // Behind while the loss falls, and another number.
+            assert!(bpb > record["bpb"].as_f64().unwrap(), "{line}");
+        }
+        record
+    };
+    let averaged: Vec<_> = whole.0.iter().map(without_ema).collect();
+    let plain = plain
+        .0
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap());
+    assert_eq!(averaged, plain.collect::<Vec<serde_json::Value>>());
+}
+
+#[test]
 fn a_checkpoint_names_what_its_optimizer_remembers() {
     for (changes, matrix, vector) in [
         (&[][..], &["", "m.", "v."][..], &["", "m.", "v."][..]),

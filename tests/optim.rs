@@ -100,7 +100,6 @@ impl Fixture {
 
 struct Trained {
     params: Params<f32>,
-    #[allow(dead_code)]
     optimizer: Optimizer<f32>,
 }
 
@@ -123,6 +122,23 @@ fn every_kind_takes_the_ten_steps_that_pytorch_takes() {
         let trained = fixture.train(|params| Optimizer::new(params, &config), 1);
         fixture.check(label, &trained);
     }
+}
+
+#[test]
+fn the_average_of_the_weights_is_the_one_that_pytorch_keeps() {
+    let fixture = fixture();
+    let (config, decay) = (
+        fixture.config("adamw"),
+        fixture.about["ema"].as_f64().unwrap(),
+    );
+    let average = |params: &Params<f32>| Optimizer::new(params, &config).averaging(params, decay);
+    let mut trained = fixture.train(average, 2);
+    // The weights themselves are none the wiser.
+    fixture.check("adamw", &trained);
+    assert!(trained.optimizer.swap_average(&mut trained.params));
+    fixture.check("ema", &trained);
+    assert!(trained.optimizer.swap_average(&mut trained.params));
+    fixture.check("adamw", &trained);
 }
 
 #[test]

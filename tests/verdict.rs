@@ -38,6 +38,7 @@ fn outcome(seed: u64, bpb: Option<f64>) -> Outcome {
                     loss: bpb * 0.7,
                     bpb,
                     val: BTreeMap::from([("prose".to_string(), val)]),
+                    ema: None,
                 },
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     memory::Buffer,
     params::{Params, Spec},
     pool::Pool,
-    real::Real,
+    real::{Real, simd},
 };
 
 /// Elements updated by one thread at a time: four streams of them fit the second-level cache.
@@ -82,6 +82,13 @@ pub struct Optimizer<R> {
     /// AdamW's second moment.
     second: Buffer<R>,
     scratch: muon::Scratch<R>,
+    average: Average<R>,
+}
+
+/// An exponential average of the weights; empty where none is kept.
+struct Average<R> {
+    decay: f64,
+    values: Buffer<R>,
 }
 
 impl<R: Real> Optimizer<R> {
@@ -100,7 +107,23 @@ impl<R: Real> Optimizer<R> {
             first: kept(0),
             second: kept(1),
             scratch: muon::Scratch::new(matrices.map(|spec| &spec.shape[..])),
+            average: Average {
+                decay: 0.0,
+                values: Buffer::zeros(0),
+            },
         }
+    }
+
+    /// The same, keeping an average of the weights with this decay, as
+    /// `torch.optim.swa_utils.AveragedModel` does: the first step's weights, then
+    /// decay·average + (1 − decay)·weights after each step. Decay 0 keeps none.
+    pub fn averaging(mut self, params: &Params<R>, decay: f64) -> Self {
+        let len = if decay > 0.0 { params.values.len() } else { 0 };
+        self.average = Average {
+            decay,
+            values: Buffer::zeros(len),
+        };
+        self
     }
 
     /// One update of variant `k`. `step` counts from 1; gradients, whose global norm is
@@ -146,24 +169,72 @@ impl<R: Real> Optimizer<R> {
                 }
             }
         }
+        self.average.update((params, k), step, pool);
+    }
+
+    /// Puts the averaged weights in the place of the weights, or puts them back; gives whether
+    /// there are any.
+    pub fn swap_average(&mut self, params: &mut Params<R>) -> bool {
+        let kept = !self.average.values.is_empty();
+        if kept {
+            std::mem::swap(&mut params.values, &mut self.average.values);
+        }
+        kept
     }
 
     /// What it remembers of a parameter, by the prefix that a checkpoint gives it: arenas in which
     /// the parameter has its place.
     pub fn state(&self, spec: &Spec) -> Vec<(&'static str, &Buffer<R>)> {
         let names = self.config.states(Group::of(spec)).iter().copied();
-        names.zip([&self.first, &self.second]).collect()
+        let average = Some(("ema.", &self.average.values));
+        let average = average.filter(|(_, values)| !values.is_empty());
+        names
+            .zip([&self.first, &self.second])
+            .chain(average)
+            .collect()
     }
 
     /// The same, to be filled from a checkpoint.
     pub fn state_mut(&mut self, spec: &Spec) -> Vec<(&'static str, &mut Buffer<R>)> {
         let names = self.config.states(Group::of(spec)).iter().copied();
-        names.zip([&mut self.first, &mut self.second]).collect()
+        let average = Some(("ema.", &mut self.average.values));
+        let average = average.filter(|(_, values)| !values.is_empty());
+        names
+            .zip([&mut self.first, &mut self.second])
+            .chain(average)
+            .collect()
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.first.len() + self.second.len() + self.scratch.len()) * size_of::<R>()
+        let arenas = self.first.len() + self.second.len() + self.average.values.len();
+        (arenas + self.scratch.len()) * size_of::<R>()
+    }
+}
+
+impl<R: Real> Average<R> {
+    /// Takes in variant `k`'s weights after step `step`, counted from 1.
+    fn update(&mut self, (params, k): (&Params<R>, usize), step: u64, pool: &Pool) {
+        if self.values.is_empty() {
+            return;
+        }
+        let keep = if step == 1 { 0.0 } else { self.decay };
+        let (keep, take) = (R::of(keep), R::of(1.0 - keep));
+        for p in params.handles() {
+            let range = params.range(p, k);
+            let weights = &params.values[range.clone()];
+            pool.pieces(&mut self.values[range], PIECE, |i, average| {
+                let weights = &weights[i * PIECE..][..average.len()];
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (a, w) in average.iter_mut().zip(weights) {
+                            *a = keep.mul_add(*a, take * *w);
+                        }
+                    },
+                );
+            });
+        }
     }
 }
 
@@ -249,5 +320,67 @@ mod tests {
         let w = (1.0 * 0.95 - 0.1) * 0.95 - second;
         assert!((params.value(handles[1], 0)[0] - b).abs() < 1e-12);
         assert!((params.value(handles[0], 0)[0] - w).abs() < 1e-12);
+    }
+
+    /// Weights 1 and gradients 1 everywhere: what one step of size 0.1 makes of each group.
+    fn after_one_step(config: &OptimizerConfig) -> Vec<f64> {
+        let spec = |name, shape: &[usize]| Spec::new(name, shape, Init::Ones);
+        let specs = vec![
+            spec("transformer.wte.weight", &[3, 2]),
+            spec("lm_head.weight", &[3, 2]),
+            spec("transformer.h.0.attn.c_proj.weight", &[2, 2]),
+            spec("transformer.h.0.ln_1.weight", &[2]),
+        ];
+        let mut params = Params::<f64>::new(1, specs);
+        params.init(0, 0);
+        params.grads.fill(1.0);
+        let mut optimizer = Optimizer::new(&params, config);
+        optimizer.step((&mut params, 0), (1, 0.1), 0.0, &Pool::new(1));
+        let handles = params.handles();
+        handles.map(|p| params.value(p, 0)[0]).collect()
+    }
+
+    #[test]
+    fn every_group_moves_at_its_own_rate() {
+        let config = OptimizerConfig {
+            kind: OptimizerKind::Sgd,
+            weight_decay: 0.0,
+            max_grad_norm: 0.0,
+            rates: Rates {
+                embedding: 0.5,
+                head: 2.0,
+                matrix: 3.0,
+                vector: 0.0,
+            },
+            ..Default::default()
+        };
+        let expected = [1.0 - 0.05, 1.0 - 0.2, 1.0 - 0.3, 1.0];
+        for (value, expected) in after_one_step(&config).into_iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-12, "{value}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn beside_muon_all_but_matrices_take_steps_of_adamw_at_its_rate() {
+        let config = OptimizerConfig {
+            kind: OptimizerKind::Muon,
+            lr: 0.2,
+            adamw_lr: Some(0.02),
+            eps: Some(0.0),
+            weight_decay: 0.0,
+            max_grad_norm: 0.0,
+            ..Default::default()
+        };
+        let values = after_one_step(&config);
+        // AdamW's first step is the rate itself: a tenth of the scheduled 0.1.
+        for idx in [0, 1, 3] {
+            assert!((values[idx] - 0.99).abs() < 1e-12, "{}", values[idx]);
+        }
+        // All ones is of rank one, with singular value 1 once it is divided by its norm; the
+        // quintic takes that to s, and each of the four elements is s/2.
+        let s = (0..5).fold(1.0f64, |x, _| {
+            3.4445 * x - 4.7750 * x.powi(3) + 2.0315 * x.powi(5)
+        });
+        assert!((values[2] - (1.0 - 0.1 * s / 2.0)).abs() < 1e-12);
     }
 }

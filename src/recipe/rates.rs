@@ -39,6 +39,7 @@ impl Recipe {
             ("optimizer.rates.head", o.rates.head, least),
             ("optimizer.rates.matrix", o.rates.matrix, least),
             ("optimizer.rates.vector", o.rates.vector, least),
+            ("eval.ema", self.eval.ema, below_one),
             ("schedule.warmup", s.warmup, of_all),
             ("schedule.final", s.final_fraction, of_peak),
         ] {
@@ -73,9 +74,9 @@ impl Recipe {
                 "use optimizer.momentum above 0, or leave optimizer.nesterov out",
             ));
         }
-        if o.rates.head != 1.0 {
+        if self.model.tied && o.rates.head != 1.0 {
             return Err(Error::input(
-                places.find("optimizer.rates.head"),
+                places.find_any(&["optimizer.rates.head", "model.tied"]),
                 format!(
                     "optimizer.rates.head is {}: the head is tied to the token embedding",
                     o.rates.head
@@ -122,5 +123,25 @@ impl Recipe {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_head_of_its_own_has_a_rate_of_its_own() {
+        let text = r#"
+            data = { tokenizer = "char", mixture = [{ corpus = "tales", weight = 1.0 }] }
+            budget = { steps = 1 }
+            model = { tied = false }
+            optimizer = { rates = { head = 2.0 } }
+        "#;
+        let mut recipe: Recipe = toml::from_str(text).unwrap();
+        assert!(recipe.check(&Places::default()).is_ok());
+        recipe.model.tied = true;
+        let error = recipe.check(&Places::default()).unwrap_err();
+        assert!(error.remedy.contains("optimizer.rates.embedding"));
     }
 }

@@ -172,6 +172,82 @@ fn a_recipe_that_cannot_be_meant_is_refused_at_its_line() {
     }
 }
 
+/// Overrides of what moves the weights, and what their refusals have to say.
+const RATES: [(&str, &str, &str); 16] = [
+    ("optimizer.kind=adam", "optimizer.kind", "\"adamw\""),
+    (
+        "optimizer.momentum=0.9",
+        "optimizer.kind = \"adamw\" does not read it",
+        "betas, eps",
+    ),
+    (
+        "optimizer={kind=\"lion\",eps=1e-8}",
+        "optimizer.eps is set",
+        "\"lion\" reads betas",
+    ),
+    (
+        "optimizer={kind=\"sgd\",momentum=1.0}",
+        "optimizer.momentum is 1",
+        "below 1",
+    ),
+    (
+        "optimizer={kind=\"sgd\",momentum=0,nesterov=true}",
+        "nothing to look ahead by",
+        "above 0",
+    ),
+    (
+        "optimizer={kind=\"muon\",adamw_lr=0}",
+        "optimizer.adamw_lr is 0",
+        "above 0",
+    ),
+    (
+        "optimizer.nesterov=yes",
+        "optimizer.nesterov",
+        "true or false",
+    ),
+    (
+        "optimizer.rates.vector=-1",
+        "optimizer.rates.vector is -1",
+        "0 or more",
+    ),
+    (
+        "optimizer.rates.matrices=2",
+        "optimizer.rates.matrices: unknown key",
+        "\"matrix\"",
+    ),
+    (
+        "optimizer.rates.head=2",
+        "tied to the token embedding",
+        "optimizer.rates.embedding",
+    ),
+    (
+        "schedule.cooldown=0.2",
+        "\"cosine\" has no cooldown",
+        "\"wsd\"",
+    ),
+    (
+        "schedule.cooldown_shape=sqrt",
+        "\"cosine\" has no cooldown",
+        "\"wsd\"",
+    ),
+    (
+        "schedule={kind=\"wsd\",cooldown=1.5}",
+        "schedule.cooldown is 1.5",
+        "0 to 1",
+    ),
+    (
+        "schedule={kind=\"wsd\",cooldown_shape=\"cosine\"}",
+        "schedule.cooldown_shape",
+        "linear, sqrt",
+    ),
+    (
+        "schedule={kind=\"wsd\",cooldown=0.6,warmup=0.5}",
+        "more than the whole run",
+        "sum to 1",
+    ),
+    ("eval.ema=1", "eval.ema is 1", "below 1"),
+];
+
 #[test]
 fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
     let bench = Bench::new();
@@ -221,77 +297,6 @@ fn an_override_that_cannot_be_meant_is_refused_by_its_words() {
         ("schedule.kind=cosin", "schedule.kind", "\"cosine\""),
         ("optimizer.betas=[0.9]", "optimizer.betas", "give"),
         ("optimizer.betas=[0.9,1.5]", "optimizer.betas", "below 1"),
-        ("optimizer.kind=adam", "optimizer.kind", "\"adamw\""),
-        (
-            "optimizer.momentum=0.9",
-            "optimizer.kind = \"adamw\" does not read it",
-            "betas, eps",
-        ),
-        (
-            "optimizer={kind=\"lion\",eps=1e-8}",
-            "optimizer.eps is set",
-            "\"lion\" reads betas",
-        ),
-        (
-            "optimizer={kind=\"sgd\",momentum=1.0}",
-            "optimizer.momentum is 1",
-            "below 1",
-        ),
-        (
-            "optimizer={kind=\"sgd\",momentum=0,nesterov=true}",
-            "nothing to look ahead by",
-            "above 0",
-        ),
-        (
-            "optimizer={kind=\"muon\",adamw_lr=0}",
-            "optimizer.adamw_lr is 0",
-            "above 0",
-        ),
-        (
-            "optimizer.nesterov=yes",
-            "optimizer.nesterov",
-            "true or false",
-        ),
-        (
-            "optimizer.rates.vector=-1",
-            "optimizer.rates.vector is -1",
-            "0 or more",
-        ),
-        (
-            "optimizer.rates.matrices=2",
-            "optimizer.rates.matrices: unknown key",
-            "\"matrix\"",
-        ),
-        (
-            "optimizer.rates.head=2",
-            "tied to the token embedding",
-            "optimizer.rates.embedding",
-        ),
-        (
-            "schedule.cooldown=0.2",
-            "\"cosine\" has no cooldown",
-            "\"wsd\"",
-        ),
-        (
-            "schedule.cooldown_shape=sqrt",
-            "\"cosine\" has no cooldown",
-            "\"wsd\"",
-        ),
-        (
-            "schedule={kind=\"wsd\",cooldown=1.5}",
-            "schedule.cooldown is 1.5",
-            "0 to 1",
-        ),
-        (
-            "schedule={kind=\"wsd\",cooldown_shape=\"cosine\"}",
-            "schedule.cooldown_shape",
-            "linear, sqrt",
-        ),
-        (
-            "schedule={kind=\"wsd\",cooldown=0.6,warmup=0.5}",
-            "more than the whole run",
-            "sum to 1",
-        ),
     ] {
         let place = format!("override \"{change}\"");
         for file in [["train", "recipe.toml"], ["run", "study.toml"]] {
@@ -314,6 +319,18 @@ fn rotary_heads_of_odd_width_are_refused() {
     ];
     let place = "override \"model.n_head=16\"";
     bench.refuse(&args, says(place, "heads of 1 channels", "1, 2, 4, 8"));
+}
+
+#[test]
+fn keys_of_another_kind_and_rates_out_of_range_are_refused() {
+    let bench = Bench::new();
+    for (change, problem, remedy) in RATES {
+        let place = format!("override \"{change}\"");
+        for file in [["train", "recipe.toml"], ["run", "study.toml"]] {
+            let expected = says(&place, problem, remedy);
+            bench.refuse(&[&file[..], &[change]].concat(), expected);
+        }
+    }
 }
 
 #[test]
