@@ -98,7 +98,7 @@
 //!
 //! # Left out on purpose, for now
 //!
-//! Fused CUDA kernels (a GPU trains through composed ops, correctly and slowly), packing K trials
+//! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
 //! tokenizers that change text, and everything that talks to Claude.
 pub mod checkpoint;
