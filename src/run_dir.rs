@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     files,
     metrics::{Outcome, Record},
+    model::variants::Variant,
     run::Run,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ impl Design {
             "data": data_digests,
             "device": device,
             "numerics": env!("WINDTUNNEL_NUMERICS"),
+            "variant": run.model.variant.map(Variant::source_digest),
         })))
     }
 

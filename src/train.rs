@@ -93,7 +93,9 @@ impl Trainer {
             run.batch.rows,
             run.seed,
         )?;
-        let optimizer = Optimizer::new(&params, &run.optimizer).averaging(&params, run.eval.ema);
+        let optimizer = Optimizer::new(&params, &run.optimizer)
+            .widened(run.model.width_multiplier())
+            .averaging(&params, run.eval.ema);
         Ok(Self {
             gpt,
             optimizer,

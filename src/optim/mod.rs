@@ -83,6 +83,8 @@ pub struct Optimizer<R> {
     second: Buffer<R>,
     scratch: muon::Scratch<R>,
     average: Average<R>,
+    /// How many times wider than its base model the model is.
+    width: f64,
 }
 
 /// An exponential average of the weights; empty where none is kept.
@@ -111,7 +113,15 @@ impl<R: Real> Optimizer<R> {
                 decay: 0.0,
                 values: Buffer::zeros(0),
             },
+            width: 1.0,
         }
+    }
+
+    /// The same for a model that is `width` times wider than its base model under muP, so that a
+    /// step is felt as it is there. 1 changes nothing.
+    pub fn widened(mut self, width: f64) -> Self {
+        self.width = width;
+        self
     }
 
     /// The same, keeping an average of the weights with this decay, as
@@ -143,11 +153,13 @@ impl<R: Real> Optimizer<R> {
         for p in params.handles() {
             let (group, range) = (Group::of(params.spec(p)), params.range(p, k));
             let rule = config.rule(group);
+            let widened = rule.at_width(group, self.width);
             let update = Update {
                 step,
-                lr: lr * config.rate(group),
+                lr: lr * config.rate(group) * widened,
                 decay: match params.spec(p).decay {
-                    true => config.weight_decay,
+                    // A step shrinks a weight by the same share at every width.
+                    true => config.weight_decay / widened,
                     false => 0.0,
                 },
                 clip,
@@ -234,6 +246,23 @@ impl<R: Real> Average<R> {
                     },
                 );
             });
+        }
+    }
+}
+
+impl OptimizerKind {
+    /// The factor on the rate of a group in a model that is `width` times wider than its base model
+    /// (Yang et al. 2022, table 8, with the head's 1/width in the forward pass; decay as in their
+    /// package `mup`). A step of Adam or Lion has the same size for every element, and a matrix of
+    /// the blocks adds as many of them up as the model is wide. A gradient of SGD is itself smaller
+    /// in a wider model, but for those matrices. Muon's step has the same spectral norm at every
+    /// width.
+    fn at_width(self, group: Group, width: f64) -> f64 {
+        match (self, group) {
+            (Self::Adamw | Self::Lion, Group::Matrix) => 1.0 / width,
+            (Self::Adamw | Self::Lion | Self::Muon, _) => 1.0,
+            (Self::Sgd, Group::Matrix) => 1.0,
+            (Self::Sgd, _) => width,
         }
     }
 }

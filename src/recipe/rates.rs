@@ -3,6 +3,7 @@
 use super::Recipe;
 use crate::{
     error::{Error, Result},
+    model::Parametrization,
     optim::OptimizerKind,
     schedule::ScheduleKind,
     toml_file::Places,
@@ -49,6 +50,29 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// muP needs a width to start from, and nothing else has one.
+    pub(super) fn check_parametrization(&self, places: &Places) -> Result<()> {
+        let m = &self.model;
+        let written = [
+            ("model.base_width", m.base_width.is_some()),
+            ("model.base_head_dim", m.base_head_dim.is_some()),
+        ];
+        let unread = written.into_iter().find(|(_, is_set)| *is_set);
+        match (m.init, m.base_width, unread) {
+            (Parametrization::Gpt2, _, Some((key, _))) => Err(Error::input(
+                places.find_any(&[key, "model.init"]),
+                format!("{key} is set, and model.init = \"gpt2\" does not read it"),
+                "leave it out, or use model.init = \"mup\"",
+            )),
+            (Parametrization::Mup, None, _) => Err(Error::input(
+                places.find("model.init"),
+                "model.init is \"mup\" and model.base_width is not set",
+                "set model.base_width to the n_embd at which the rate was tuned",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Keys belong to the kinds that read them.

@@ -4,7 +4,7 @@ use crate::{K, check_tape};
 use std::sync::Arc;
 use windtunnel::{
     device::Backend,
-    model::{Gpt, GptConfig, Positions},
+    model::{Gpt, GptConfig, Parametrization, Positions},
     ops::{activation::Activation, grad_norm::grad_norm, norm::NormKind},
     optim::{Optimizer, OptimizerConfig},
     params::{Init, Params, Spec},
@@ -45,6 +45,10 @@ fn configs() -> Vec<GptConfig> {
         with(|c| c.attention_only = true),
         with(|c| c.logit_cap = 3.0),
         with(|c| c.z_loss = 0.1),
+        with(|c| {
+            c.init = Parametrization::Mup;
+            c.base_width = Some(4);
+        }),
         with(|c| {
             c.n_layer = 2;
             c.norm = NormKind::Rms;
