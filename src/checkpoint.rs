@@ -25,6 +25,9 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many of the newest to keep, at least 1.
     pub keep: usize,
+    /// Keep the state at which a `wsd` schedule begins to cool down, for all runs that are the same
+    /// up to there.
+    pub trunk: bool,
 }
 
 impl Default for CheckpointConfig {
@@ -32,6 +35,7 @@ impl Default for CheckpointConfig {
         Self {
             every: 250,
             keep: 2,
+            trunk: true,
         }
     }
 }

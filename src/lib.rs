@@ -32,7 +32,8 @@
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
-//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own. [`trunk`]: what
+//!   runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
 //!   opened corpora and trials.
 //!
@@ -56,7 +57,7 @@
 //! metrics checkpoint
 //! eval
 //! run
-//! run_dir
+//! run_dir trunk
 //! train
 //! recipe home
 //! session
@@ -130,3 +131,4 @@ pub mod study;
 pub mod tape;
 pub mod toml_file;
 pub mod train;
+pub mod trunk;

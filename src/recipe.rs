@@ -184,6 +184,12 @@ impl Recipe {
             ("checkpoint.every", self.checkpoint.every, 0, MOST),
             ("checkpoint.keep", self.checkpoint.keep as u64, 1, SIZE),
             ("log.every", self.log.every, 1, MOST),
+            (
+                "schedule.warmup_steps",
+                self.schedule.warmup_steps.unwrap_or(0),
+                0,
+                MOST,
+            ),
         ] {
             if !(least..=most).contains(&value) {
                 let remedy = format!("use {least} to {most}");

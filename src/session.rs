@@ -19,6 +19,7 @@ use crate::{
     run_dir::{Design, RunDir, TrialId},
     tape::{Mode, Tape},
     train::{CheckpointExtra, Job, RunData, Trainer},
+    trunk::Trunk,
 };
 use std::{
     collections::BTreeMap,
@@ -47,6 +48,8 @@ pub struct Trial {
     pub design: Design,
     pub id: TrialId,
     pub dir: RunDir,
+    /// What it may share with others.
+    pub trunk: Option<Trunk>,
 }
 
 impl Session {
@@ -173,6 +176,7 @@ impl Session {
             dir: &trial.dir,
             design: &trial.design,
             trial: &trial.id,
+            trunk: trial.trunk.as_ref(),
             stop,
         }
     }
@@ -193,6 +197,7 @@ impl Session {
             .collect();
         digests.extend(data.windows.iter().map(|(_, w)| w.digest().to_string()));
         let design = Design::new(&run, &digests, &self.compute.class);
+        let trunk = Trunk::of(&self.home, &run, &digests, &self.compute.class);
         let id = TrialId::new(&design, run.seed);
         let dir = RunDir::of(&self.home, &id);
         Ok(Trial {
@@ -201,6 +206,7 @@ impl Session {
             design,
             id,
             dir,
+            trunk,
         })
     }
 

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 15] = [
     &["metrics", "checkpoint"],
     &["eval"],
     &["run"],
-    &["run_dir"],
+    &["run_dir", "trunk"],
     &["train"],
     &["recipe", "home"],
     &["session"],

@@ -136,7 +136,10 @@ impl Recipe {
             ));
         }
         // What is left may be rounded: 0.9 and 0.1 belong together.
-        if s.kind == ScheduleKind::Wsd && s.warmup + cooldown > 1.0 + 1e-9 {
+        if s.kind == ScheduleKind::Wsd
+            && s.warmup_steps.is_none()
+            && s.warmup + cooldown > 1.0 + 1e-9
+        {
             return Err(Error::input(
                 places.find_any(&["schedule.cooldown", "schedule.warmup"]),
                 format!(
