@@ -33,6 +33,9 @@ pub struct GptConfig {
     /// Biases in linear layers and norms.
     pub bias: bool,
     pub norm: NormKind,
+    /// Added to the variance or the mean square in the norms; GPT-2's 1e-5 unless written.
+    #[serde(skip_serializing_if = "is_usual_eps")]
+    pub norm_eps: f64,
     pub activation: Activation,
     /// Width F of the MLP; 0 means 4C, and for a gate 8C/3 in whole eights, which is about as many
     /// parameters (Shazeer 2020).
@@ -68,6 +71,13 @@ pub enum Positions {
     None,
 }
 
+const USUAL_EPS: f64 = 1e-5;
+
+/// Left out where it is the usual one, so that what was written before it had a key reads the same.
+fn is_usual_eps(eps: &f64) -> bool {
+    *eps == USUAL_EPS
+}
+
 impl Default for GptConfig {
     fn default() -> Self {
         Self {
@@ -78,6 +88,7 @@ impl Default for GptConfig {
             dropout: 0.0,
             bias: false,
             norm: NormKind::Layer,
+            norm_eps: USUAL_EPS,
             activation: Activation::Gelu,
             n_inner: 0,
             tied: true,
@@ -184,6 +195,7 @@ impl Gpt {
         let GptConfig {
             dropout,
             norm: kind,
+            norm_eps: eps,
             activation,
             ..
         } = self.config;
@@ -192,7 +204,7 @@ impl Gpt {
         let mut branch = None;
         for block in &self.blocks {
             let h;
-            (x, h) = norm(tape, (x, branch), kind, block.ln_1)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), block.ln_1)?;
             let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, C + 2·G·D)
             let qkv = self.place(tape, qkv, t)?;
             let h = tape.attention(qkv, t, self.heads(), dropout)?; // (K, B·T, C)
@@ -201,13 +213,13 @@ impl Gpt {
 
             let Some(mlp) = block.mlp else { continue };
             let h;
-            (x, h) = norm(tape, (x, branch), kind, mlp.ln_2)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), mlp.ln_2)?;
             let h = linear(tape, h, mlp.c_fc)?; // (K, B·T, F), or 2F for a gate
             let h = tape.activation(h, activation)?; // (K, B·T, F)
             let h = linear(tape, h, mlp.c_out)?; // (K, B·T, C)
             branch = Some(tape.dropout(h, dropout, t)?);
         }
-        Ok(norm(tape, (x, branch), kind, self.ln_f)?.1)
+        Ok(norm(tape, (x, branch), (kind, eps), self.ln_f)?.1)
     }
 
     /// Queries and keys normed and turned by their place, where the configuration says so.
@@ -279,10 +291,16 @@ impl Gpt {
 fn norm<R: Real>(
     tape: &mut Tape<R>,
     (x, branch): (Value, Option<Value>),
-    kind: NormKind,
+    (kind, eps): (NormKind, f64),
     Weights { weight, bias }: Weights,
 ) -> Result<(Value, Value)> {
-    tape.add_norm(x, branch, Norm { kind, weight, bias })
+    let norm = Norm {
+        kind,
+        eps,
+        weight,
+        bias,
+    };
+    tape.add_norm(x, branch, norm)
 }
 
 fn linear<R: Real>(tape: &mut Tape<R>, x: Value, w: Weights) -> Result<Value> {
