@@ -34,7 +34,7 @@
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
 //! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials.
+//!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
 //!
@@ -60,7 +60,7 @@
 //! train
 //! recipe home
 //! session
-//! study
+//! study hf
 //! report
 //! cli
 //! ```
@@ -109,6 +109,7 @@ pub mod digest;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod hf;
 pub mod home;
 pub mod memory;
 pub mod metrics;

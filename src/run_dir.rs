@@ -61,7 +61,7 @@ impl fmt::Display for TrialId {
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// "start", "resume", "interrupted" or "finish".
+    /// "start", "resume", "interrupted" or "finish"; "import" for a model that was trained elsewhere.
     pub kind: String,
     pub step: u64,
     /// Seconds since 1970.
@@ -178,11 +178,16 @@ impl RunDir {
 
     /// Writes what is known before the first step, and the event that it starts or goes on.
     pub(crate) fn begin(&self, run: &Run, device: &DeviceClass, step: u64) -> Result<()> {
+        self.describe(run, device)?;
+        self.event(if step == 0 { "start" } else { "resume" }, step)
+    }
+
+    /// Writes what is known before the first step.
+    pub(crate) fn describe(&self, run: &Run, device: &DeviceClass) -> Result<()> {
         fs::create_dir_all(&self.path)
             .map_err(|e| Error::io(&self.path, "create the folder", &e))?;
         files::replace(&self.recipe(), run.to_toml().as_bytes())?;
-        files::write_json(&self.path.join("env.json"), &Environment::here(device))?;
-        self.event(if step == 0 { "start" } else { "resume" }, step)
+        files::write_json(&self.path.join("env.json"), &Environment::here(device))
     }
 
     /// Appends an event and makes sure that it is on the disk.
