@@ -83,8 +83,9 @@ impl Restored {
     }
 
     /// What the model makes of a text: blocks of at most `block_size` tokens, each seen from its own
-    /// start. Errors when the tokenizer can't spell it, or nothing in it follows on a token.
-    pub fn text_nats(&mut self, text: &str) -> Result<TextNats> {
+    /// start; `see` gets a row of logits for every token, in order. Errors when the tokenizer can't
+    /// spell the text, or nothing in it follows on a token.
+    pub fn text_nats(&mut self, text: &str, see: &mut dyn FnMut(&[f32])) -> Result<TextNats> {
         let ids = self.tokenizer.encode(text)?;
         if ids.len() < 2 {
             return Err(Error::input(
@@ -93,14 +94,17 @@ impl Restored {
                 "give a longer text",
             ));
         }
-        let mut nats = Vec::with_capacity(ids.len() - 1);
-        for context in ids[..ids.len() - 1].chunks(self.run.model.block_size) {
+        let mut nats = Vec::with_capacity(ids.len());
+        for context in ids.chunks(self.run.model.block_size) {
             let tokens: Arc<[u32]> = context.iter().map(|id| u32::from(*id)).collect();
             self.tape.begin(Mode::Eval);
             let logits = self.gpt.logits(&mut self.tape, &tokens, tokens.len())?;
             let logits = self.tape.to_host(logits)?;
             for row in logits.chunks_exact(self.run.vocab_size) {
-                nats.push(surprise(row, usize::from(ids[nats.len() + 1])));
+                see(row);
+                if let Some(next) = ids.get(nats.len() + 1) {
+                    nats.push(surprise(row, usize::from(*next)));
+                }
             }
         }
         let sizes = self.tokenizer.bytes_per_id();
