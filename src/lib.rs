@@ -35,7 +35,7 @@
 //! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own. [`trunk`]: what
 //!   runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials.
+//!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
 //!
@@ -61,7 +61,7 @@
 //! train
 //! recipe home
 //! session
-//! study
+//! study hf
 //! report
 //! cli
 //! ```
@@ -110,6 +110,7 @@ pub mod digest;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod hf;
 pub mod home;
 pub mod memory;
 pub mod metrics;

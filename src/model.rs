@@ -132,6 +132,7 @@ impl Gpt {
         let GptConfig {
             dropout,
             norm: kind,
+            norm_eps: eps,
             activation,
             ..
         } = self.config;
@@ -146,7 +147,7 @@ impl Gpt {
         let mut branch = None;
         for (i, block) in self.blocks.iter().enumerate() {
             let h;
-            (x, h) = norm(tape, (x, branch), kind, block.ln_1)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), block.ln_1)?;
             let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, C + 2·G·D)
             let qkv = at(tape, Site::Qkv(i), qkv)?;
             let qkv = self.place(tape, qkv, t)?;
@@ -158,7 +159,7 @@ impl Gpt {
 
             let Some(mlp) = block.mlp else { continue };
             let h;
-            (x, h) = norm(tape, (x, branch), kind, mlp.ln_2)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), mlp.ln_2)?;
             let h = linear(tape, h, mlp.c_fc)?; // (K, B·T, F), or 2F for a gate
             let h = tape.activation(h, activation)?; // (K, B·T, F)
             let h = at(tape, Site::Inner(i), h)?;
@@ -166,7 +167,7 @@ impl Gpt {
             let h = at(tape, Site::MlpOut(i), h)?;
             branch = Some(tape.dropout(h, dropout, t)?);
         }
-        let (_, h) = norm(tape, (x, branch), kind, self.ln_f)?;
+        let (_, h) = norm(tape, (x, branch), (kind, eps), self.ln_f)?;
         let h = at(tape, Site::Final, h)?;
         // Under muP, for a head that does not start smaller in a wider model.
         tape.scale(h, 1.0 / self.config.width_multiplier())
@@ -263,10 +264,16 @@ impl Gpt {
 fn norm<R: Real>(
     tape: &mut Tape<R>,
     (x, branch): (Value, Option<Value>),
-    kind: NormKind,
+    (kind, eps): (NormKind, f64),
     Weights { weight, bias }: Weights,
 ) -> Result<(Value, Value)> {
-    tape.add_norm(x, branch, Norm { kind, weight, bias })
+    let norm = Norm {
+        kind,
+        eps,
+        weight,
+        bias,
+    };
+    tape.add_norm(x, branch, norm)
 }
 
 fn linear<R: Real>(tape: &mut Tape<R>, x: Value, w: Weights) -> Result<Value> {

@@ -70,7 +70,8 @@ impl fmt::Display for TrialId {
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// "start", "branch" (from a trunk), "resume", "interrupted" or "finish".
+    /// "start", "branch" (from a trunk), "resume", "interrupted" or "finish"; "import" for a model
+    /// that was trained elsewhere.
     pub kind: String,
     pub step: u64,
     /// Seconds since 1970.
@@ -186,7 +187,7 @@ impl RunDir {
     }
 
     /// Writes what is known before the first step.
-    pub(crate) fn begin(&self, run: &Run, device: &DeviceClass) -> Result<()> {
+    pub(crate) fn describe(&self, run: &Run, device: &DeviceClass) -> Result<()> {
         fs::create_dir_all(&self.path)
             .map_err(|e| Error::io(&self.path, "create the folder", &e))?;
         files::replace(&self.recipe(), run.to_toml().as_bytes())?;

@@ -1,5 +1,9 @@
 //! From names to things: a recipe's corpora opened, its trial addressed, a run's weights read back.
 
+mod restored;
+
+pub use restored::TextNats;
+
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{

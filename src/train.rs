@@ -387,7 +387,7 @@ fn begin(job: &Job, trainer: &mut Trainer) -> Result<Begun> {
         (_, None) => "branch",
         (_, Some(_)) => "resume",
     };
-    job.dir.begin(job.run, &job.compute.class)?;
+    job.dir.describe(job.run, &job.compute.class)?;
     job.dir.event(event, trainer.step)?;
     Ok(begun)
 }

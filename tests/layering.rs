@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 15] = [
     &["train"],
     &["recipe", "home"],
     &["session"],
-    &["study"],
+    &["study", "hf"],
     &["report"],
     &["cli"],
 ];

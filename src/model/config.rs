@@ -21,6 +21,9 @@ pub struct GptConfig {
     /// Biases in linear layers and norms.
     pub bias: bool,
     pub norm: NormKind,
+    /// Added to the variance or the mean square in the norms; GPT-2's 1e-5 unless written.
+    #[serde(skip_serializing_if = "is_usual_eps")]
+    pub norm_eps: f64,
     pub activation: Activation,
     /// Width F of the MLP; 0 means 4C, and for a gate 8C/3 in whole eights, which is about as many
     /// parameters (Shazeer 2020).
@@ -89,6 +92,13 @@ pub enum Positions {
     None,
 }
 
+const USUAL_EPS: f64 = 1e-5;
+
+/// Left out where it is the usual one, so that what was written before it had a key reads the same.
+fn is_usual_eps(eps: &f64) -> bool {
+    *eps == USUAL_EPS
+}
+
 impl Default for GptConfig {
     fn default() -> Self {
         Self {
@@ -99,6 +109,7 @@ impl Default for GptConfig {
             dropout: 0.0,
             bias: false,
             norm: NormKind::Layer,
+            norm_eps: USUAL_EPS,
             activation: Activation::Gelu,
             n_inner: 0,
             tied: true,

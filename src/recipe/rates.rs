@@ -25,6 +25,7 @@ impl Recipe {
         let least: (Fits, &str) = (not_negative, "use 0 or more");
         for (key, value, (fits, remedy)) in [
             ("model.dropout", m.dropout, below_one),
+            ("model.norm_eps", m.norm_eps, above),
             ("model.rope_base", m.rope_base, above),
             ("model.logit_cap", m.logit_cap, least),
             ("model.z_loss", m.z_loss, least),

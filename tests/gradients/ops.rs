@@ -14,7 +14,12 @@ use windtunnel::{
 };
 
 fn norm(kind: NormKind, weight: Param, bias: Option<Param>) -> Norm {
-    Norm { kind, weight, bias }
+    Norm {
+        kind,
+        eps: 1e-5,
+        weight,
+        bias,
+    }
 }
 
 #[test]
