@@ -253,6 +253,10 @@ fn an_imported_run_is_listed_shown_evaluated_sampled_and_exported() {
     let record = bench.succeed(&["eval", "small", "--corpus", "sums,tales"]);
     let bpb = |corpus: &str| record["val"][corpus]["bpb"].as_f64().unwrap();
     assert!((record["bpb"].as_f64().unwrap() - (bpb("sums") + bpb("tales")) / 2.0).abs() < 1e-12);
+    let few = bench.succeed(&["eval", "small", "--corpus", "sums", "--windows", "2"]);
+    assert_eq!(few["val"]["sums"]["tokens"], 64);
+    let foreign = bench.refused(&["eval", "small", "--corpus", "sms"]);
+    assert_eq!(foreign["place"], "--corpus");
     let none = bench.refused(&["eval", "small"]);
     assert!(
         none["remedy"].as_str().unwrap().contains("--corpus"),
@@ -266,4 +270,35 @@ fn an_imported_run_is_listed_shown_evaluated_sampled_and_exported() {
     let again = bench.succeed(&["import", fixtures().join("gpt2").to_str().unwrap(), "small"]);
     assert_eq!(again["run"], run);
     assert_eq!(fs::read_dir(bench.path("home/runs")).unwrap().count(), 1);
+}
+
+#[test]
+fn models_with_different_tokenizers_are_compared_in_bits_per_byte() {
+    let bench = Bench::new();
+    let [first, second] = ["gpt2", "llama"].map(|name| {
+        let imported = bench.succeed(&["import", fixtures().join(name).to_str().unwrap()]);
+        imported["run"].as_str().unwrap().to_string()
+    });
+    let none = bench.refused(&["compare", &first, &second]);
+    assert!(
+        none["remedy"].as_str().unwrap().contains("--corpus"),
+        "{none}"
+    );
+    let both = bench.succeed(&["compare", &first, &second, "--corpus", "sums"]);
+    for (idx, run) in [&first, &second].into_iter().enumerate() {
+        let alone = bench.succeed(&["eval", run, "--corpus", "sums"]);
+        assert_eq!(both["bpb"]["sums"][idx], alone["val"]["sums"]["bpb"]);
+    }
+}
+
+#[test]
+fn a_setting_that_nobody_knows_is_said_and_the_model_read() {
+    let bench = Bench::new();
+    let path = bench.copy("llama").join("config.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["rope_interleaved"] = false.into();
+    fs::write(path, json.to_string()).unwrap();
+    let notes = bench.succeed(&["import", "llama"])["notes"].clone();
+    assert_eq!(notes.as_array().unwrap().len(), 1);
+    assert!(notes.to_string().contains("rope_interleaved"), "{notes}");
 }

@@ -21,6 +21,15 @@ pub struct Args {
     /// Corpora to evaluate on instead of the run's own, with commas between them
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     corpus: Vec<String>,
+    /// Windows of each corpus, spread evenly; 0 means all
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "corpus",
+        hide_default_value = true
+    )]
+    windows: usize,
     /// A text to evaluate instead, token by token; --json gives each token's nats
     #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
     text: Option<PathBuf>,
@@ -38,7 +47,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
         return text(&mut restored, path, args.logits.as_deref(), output);
     }
     let record = match args.corpus.is_empty() {
-        false => restored.evaluate_on(&session, &args.corpus)?,
+        false => restored.evaluate_on(&session, &args.corpus, args.windows)?,
         true if restored.run().eval.corpora.is_empty() => {
             return Err(Error::input(
                 format!("run \"{}\"", args.run),

@@ -94,24 +94,10 @@ impl Imported {
         let mut described = config::read(&path, &json)?;
         let weights = Weights::open(dir)?;
         let (layout, vocab_size) = (described.layout, described.vocab_size);
-        if described.model.n_layer > weights.tensors.len() {
-            return Err(Error::input(
-                path.display().to_string(),
-                format!(
-                    "it says {} layers, the weights have {} tensors in all",
-                    described.model.n_layer,
-                    weights.tensors.len()
-                ),
-                BELONG,
-            ));
-        }
-        let tensors = matched(dir, &described, &weights)?;
-        let mut notes = described.unread.iter().map(|key| {
-            format!(
-                "config.json: {key} is not a setting that is known here; nothing was made of it"
-            )
-        });
-        let mut notes: Vec<String> = notes.by_ref().collect();
+        let tensors = matched(&path, &described, &weights)?;
+        let unknown =
+            |key: &String| format!("config.json: {key} is not known here; nothing was made of it");
+        let mut notes: Vec<String> = described.unread.iter().map(unknown).collect();
         let tokenizer = match choices.tokenizer {
             Some(tokenizer) => tokenizer,
             None => own_tokenizer(dir)?,
@@ -203,16 +189,24 @@ fn config_file(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Their tensors by the names that a causal model has. Errors when one is missing, left over, or of
-/// another shape.
+/// another shape than the settings at `config` say.
 fn matched<'a>(
-    dir: &Path,
+    config: &Path,
     described: &Described,
     weights: &'a Weights,
 ) -> Result<BTreeMap<String, &'a Stored>> {
-    let layout = described.layout;
+    let (layout, n_layer) = (described.layout, described.model.n_layer);
+    let n_tensors = weights.tensors.len();
+    if n_layer > n_tensors {
+        return Err(Error::input(
+            config.display().to_string(),
+            format!("it says {n_layer} layers, the weights have {n_tensors} tensors in all"),
+            BELONG,
+        ));
+    }
     let place = match &weights.files[..] {
         [file] => file.display().to_string(),
-        _ => dir.display().to_string(),
+        _ => config.with_file_name("").display().to_string(),
     };
     let wrong = |problem: String| Err(Error::input(&place, problem, BELONG));
     let mut found = BTreeMap::new();

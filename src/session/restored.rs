@@ -55,20 +55,31 @@ impl Restored {
         Ok(self)
     }
 
-    /// Losses on the validation windows of these corpora, and their plain means. Errors at a corpus
-    /// that there is not, that is too short, or that the tokenizer can't spell.
-    pub fn evaluate_on(&mut self, session: &Session, corpora: &[String]) -> Result<EvalRecord> {
+    /// Losses on the validation windows of these corpora, `limit` of each spread evenly unless that
+    /// is 0, and their plain means. Errors at a corpus that there is not, that is too short, or that
+    /// the tokenizer can't spell.
+    pub fn evaluate_on(
+        &mut self,
+        session: &Session,
+        corpora: &[String],
+        limit: usize,
+    ) -> Result<EvalRecord> {
         let mut names = corpora.to_vec();
         names.sort();
         names.dedup();
         names
             .iter()
             .try_for_each(|name| session.check_name("--corpus", name))?;
-        let (block, limit) = (self.run.model.block_size, self.run.eval.windows);
+        let block = self.run.model.block_size;
+        let imported = self.run.data.mixture.is_empty();
         let weight = 1.0 / names.len() as f64;
         let windows = names.iter().map(|name| {
             let at = |e: Error| Error {
                 problem: format!("{}: {}", e.place, e.problem),
+                remedy: match e.place == "model.block_size" && imported {
+                    true => format!("{}; import the model again with --block-size", e.remedy),
+                    false => e.remedy,
+                },
                 place: format!("--corpus {name}"),
                 ..e
             };

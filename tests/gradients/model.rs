@@ -32,6 +32,7 @@ fn configs() -> Vec<GptConfig> {
         plain.clone(),
         biased(),
         with(|c| c.norm = NormKind::Rms),
+        with(|c| c.norm_eps = 1e-3),
         with(|c| c.activation = Activation::GeluTanh),
         with(|c| c.activation = Activation::Relu2),
         with(|c| c.activation = Activation::Swiglu),
@@ -61,6 +62,7 @@ fn configs() -> Vec<GptConfig> {
         }),
         with(|c| {
             c.norm = NormKind::Rms;
+            c.norm_eps = 1e-3;
             c.activation = Activation::Relu2;
             c.positions = Positions::Rotary;
             c.window = 4;
