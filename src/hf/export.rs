@@ -63,9 +63,10 @@ pub fn export(restored: &Restored, origin: Option<&Origin>, out: &Path) -> Resul
             &beside.join("tokenizer_config.json"),
             &tokenizer::tokenizer_config(run.model.block_size),
         )?;
+        let plain = without_factors(restored.params(), &run.model);
         write_weights(
             (layout, &run.model, run.vocab_size),
-            restored.params(),
+            plain.as_ref().unwrap_or(restored.params()),
             &beside.join("model.safetensors"),
         )?;
         fs::rename(&beside, out).map_err(|e| Error::io(out, "create the folder", &e))
@@ -75,6 +76,32 @@ pub fn export(restored: &Restored, origin: Option<&Origin>, out: &Path) -> Resul
         let _ = fs::remove_dir_all(&beside);
     })?;
     Ok(layout)
+}
+
+/// The weights of the same model without muP's two factors, which no layout has: that of the scores
+/// goes into the queries, that of the logits into the last norm. `None` where both are the usual.
+fn without_factors(params: &Params<f32>, m: &GptConfig) -> Option<Params<f32>> {
+    let of_scores = m.score_scale() * (m.head_dim() as f64).sqrt();
+    let of_logits = 1.0 / m.width_multiplier();
+    if of_scores == 1.0 && of_logits == 1.0 {
+        return None;
+    }
+    let mut plain = Params::new(1, params.specs().to_vec());
+    for p in params.handles() {
+        let spec = params.spec(p);
+        let (factor, rows) = match spec.name.as_str() {
+            name if name.contains(".attn.c_attn.") => (of_scores, m.n_embd),
+            name if name.starts_with("transformer.ln_f.") => (of_logits, m.n_embd),
+            _ => (1.0, 0),
+        };
+        let scaled = rows * spec.len() / spec.shape[0];
+        let values = plain.value_mut(p, 0);
+        values.copy_from_slice(params.value(p, 0));
+        for x in &mut values[..scaled] {
+            *x *= factor as f32;
+        }
+    }
+    Some(plain)
 }
 
 /// Errors unless nothing, or an empty folder, is at `out`.
@@ -183,4 +210,55 @@ fn write_weights(
             ),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Backend,
+        model::{Gpt, Parametrization},
+        pool::Pool,
+        tape::{Mode, Tape},
+    };
+    use std::sync::Arc;
+
+    fn logits(config: &GptConfig, params: Params<f32>) -> Vec<f32> {
+        let (gpt, _) = Gpt::new(config, 11);
+        let mut tape = Tape::new(params, Backend::Fused, Arc::new(Pool::new(1)));
+        tape.begin(Mode::Eval);
+        let tokens: Arc<[u32]> = (0..8).map(|i| i * 5 % 11).collect();
+        let z = gpt.logits(&mut tape, &tokens, 8).unwrap();
+        tape.to_host(z).unwrap()
+    }
+
+    #[test]
+    fn a_model_of_mup_is_a_plain_one_with_its_factors_in_the_weights() {
+        for bias in [false, true] {
+            let mup = GptConfig {
+                n_embd: 32,
+                n_head: 2,
+                block_size: 8,
+                bias,
+                init: Parametrization::Mup,
+                base_width: Some(8),
+                ..Default::default()
+            };
+            let mut params = Params::new(1, Gpt::new(&mup, 11).1);
+            params.init(0, 3);
+            // Larger than the start, so that scores and biases count.
+            params.values.iter_mut().for_each(|x| *x = *x * 9.0 + 0.1);
+            let plain = GptConfig {
+                init: Parametrization::Gpt2,
+                base_width: None,
+                ..mup.clone()
+            };
+            let folded = without_factors(&params, &mup).unwrap();
+            assert!(without_factors(&params, &plain).is_none());
+            let (a, b) = (logits(&mup, params), logits(&plain, folded));
+            for (a, b) in a.iter().zip(b) {
+                assert!((a - b).abs() < 1e-4 * a.abs().max(1.0), "{a} {b}");
+            }
+        }
+    }
 }

@@ -97,6 +97,7 @@ impl Layout {
                 m.attention_only.to_string(),
             ),
             (m.logit_cap != 0.0, "logit_cap", m.logit_cap.to_string()),
+            (m.variant.is_some(), "variant", word(&m.variant)),
         ];
         let all = own.into_iter().chain(of_both);
         all.filter(|(stands, ..)| *stands)
