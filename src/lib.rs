@@ -32,7 +32,7 @@
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
-//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
 //!   opened corpora and trials.
 //!
@@ -54,7 +54,7 @@
 //! params tape ops
 //! schedule data model optim
 //! metrics checkpoint
-//! eval
+//! eval tensorboard
 //! run
 //! run_dir
 //! train
@@ -128,5 +128,6 @@ pub mod session;
 pub mod stats;
 pub mod study;
 pub mod tape;
+pub mod tensorboard;
 pub mod toml_file;
 pub mod train;
