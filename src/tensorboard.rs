@@ -156,11 +156,7 @@ fn text(recipe: &str, records: &[(f64, &Record)], started: f64) -> Vec<u8> {
 
 /// Every record with its time: the old file's, which has an event for each, in the same order;
 /// where it ends, what the steps took is counted on.
-fn timed<'a>(
-    records: &'a [Record],
-    times: &[(f64, u64)],
-    started: f64,
-) -> Vec<(f64, &'a Record)> {
+fn timed<'a>(records: &'a [Record], times: &[(f64, u64)], started: f64) -> Vec<(f64, &'a Record)> {
     let (mut clock, mut last_step) = (started, 0);
     let mut timed = Vec::new();
     for (i, record) in records.iter().enumerate() {

@@ -81,7 +81,8 @@ fn every_number_has_a_tag_of_its_own() {
 
 #[test]
 fn a_new_field_of_an_evaluation_gets_its_tag_by_itself() {
-    let value = serde_json::json!({ "tales": { "loss": 1.0, "tokens": 9, "answers": { "exact": 0.5 } } });
+    let value =
+        serde_json::json!({ "tales": { "loss": 1.0, "tokens": 9, "answers": { "exact": 0.5 } } });
     let mut scalars = Vec::new();
     leaves("val", &value, &mut scalars);
     let tag = |tag: &str, value| (tag.to_string(), value);
@@ -111,7 +112,10 @@ fn what_is_written_is_read_back_under_its_step() {
         .collect();
     let read = read(folder.path());
     assert!(read.iter().all(|e| (begun..=now()).contains(&e.0)));
-    let read: Vec<_> = read.into_iter().map(|(_, step, tag, v)| (step, tag, v)).collect();
+    let read: Vec<_> = read
+        .into_iter()
+        .map(|(_, step, tag, v)| (step, tag, v))
+        .collect();
     assert_eq!(read, expected);
 
     let bytes = fs::read(&existing(folder.path()).unwrap()[0]).unwrap();
@@ -119,7 +123,11 @@ fn what_is_written_is_read_back_under_its_step() {
     assert_eq!(fields(head[0])[2], (3, Field::Bytes(b"brain.Event:2")));
     assert_eq!(fields(head[1])[2], (7, Field::Bytes(&[8, 1])));
     let recipe = "    seed = 1\n    <b>\n";
-    assert!(head[2].windows(recipe.len()).any(|w| w == recipe.as_bytes()));
+    assert!(
+        head[2]
+            .windows(recipe.len())
+            .any(|w| w == recipe.as_bytes())
+    );
 }
 
 #[test]
@@ -151,7 +159,11 @@ fn a_file_cut_anywhere_goes_on_with_the_same_events_under_a_later_name() {
         assert_eq!(losses.count(), 3, "cut at {cut}");
         if cut == bytes.len() {
             let at: Vec<f64> = read.iter().map(|event| event.0 - 1e9).collect();
-            assert!(at.iter().zip(&steps).all(|(at, step)| *step == 3 || *at == *step as f64));
+            assert!(
+                at.iter()
+                    .zip(&steps)
+                    .all(|(at, step)| *step == 3 || *at == *step as f64)
+            );
         } else if cut == 0 {
             // No time was kept: two steps of half a second.
             assert_eq!(read.iter().find(|e| e.1 == 2).unwrap().0, 1e9 + 1.0);

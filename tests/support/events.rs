@@ -81,7 +81,9 @@ const HEAD: usize = 3;
 /// (seconds since 1970, step, tag, value) of every scalar in the one event file of a folder.
 pub fn read(folder: &Path) -> Vec<(f64, u64, String, f32)> {
     let paths = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
-    let files: Vec<PathBuf> = paths.filter(|p| p.to_string_lossy().contains("tfevents")).collect();
+    let files: Vec<PathBuf> = paths
+        .filter(|p| p.to_string_lossy().contains("tfevents"))
+        .collect();
     let [path] = &files[..] else {
         panic!("{files:?}")
     };
@@ -89,8 +91,11 @@ pub fn read(folder: &Path) -> Vec<(f64, u64, String, f32)> {
     let mut all = Vec::new();
     for message in messages(&bytes).into_iter().skip(HEAD) {
         let fields_of = fields(message);
-        let [(1, Field::Eight(at)), (2, Field::Integer(step)), (5, Field::Bytes(summary))] =
-            fields_of[..]
+        let [
+            (1, Field::Eight(at)),
+            (2, Field::Integer(step)),
+            (5, Field::Bytes(summary)),
+        ] = fields_of[..]
         else {
             panic!("{fields_of:?}")
         };
