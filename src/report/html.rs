@@ -46,20 +46,26 @@ fn section(id: &str, title: &str, body: &Markup) -> Markup {
     html! { section id=(id) aria-labelledby={ (id) "-title" } { h2 id={ (id) "-title" } { (title) } (body) } }
 }
 
-/// A table in a box of its own that scrolls; numbers stand to the right.
+/// A table in a box of its own that scrolls; columns of numbers stand to the right.
 fn table(label: &str, table: &Table) -> Markup {
-    let number = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit() || "+-−—".contains(c));
-    let wordy = |cell: &str| cell.chars().count() > 24;
+    let numbers: Vec<bool> = (0..table.head.len())
+        .map(|i| of_numbers(table, i))
+        .collect();
+    let long = |cell: &str, most: usize| cell.chars().count() > most;
     html! {
         div.scroll tabindex="0" role="region" aria-label=(label) {
             table {
-                thead { tr { @for cell in &table.head { th scope="col" { (cell) } } } }
+                thead { tr {
+                    @for (cell, number) in table.head.iter().zip(&numbers) {
+                        th.number[*number].long[long(cell, 16)] scope="col" { (cell) }
+                    }
+                } }
                 tbody {
                     @for row in &table.rows {
                         tr {
-                            @for (i, cell) in row.iter().enumerate() {
-                                @if i == 0 { th scope="row" { (cell) } }
-                                @else { td.number[number(cell)].wordy[wordy(cell)] { (cell) } }
+                            @for (i, (cell, number)) in row.iter().zip(&numbers).enumerate() {
+                                @if i == 0 { th.long[long(cell, 16)] scope="row" { (cell) } }
+                                @else { td.number[*number].long[long(cell, 32)] { (cell) } }
                             }
                         }
                     }
@@ -67,6 +73,16 @@ fn table(label: &str, table: &Table) -> Markup {
             }
         }
     }
+}
+
+/// Whether a column, other than the first, holds numbers but for a word here and there.
+fn of_numbers(table: &Table, column: usize) -> bool {
+    let number = |row: &&Vec<String>| {
+        let cell = row[column].as_str();
+        let sign = |c: char| c.is_ascii_digit() || "+-−.,%e".contains(c);
+        cell.contains(|c: char| c.is_ascii_digit()) && cell.chars().all(sign)
+    };
+    column > 0 && 2 * table.rows.iter().filter(number).count() > table.rows.len()
 }
 
 /// Names and values, one under the other.
@@ -136,3 +152,6 @@ fn thin_all<'a>(charts: impl Iterator<Item = &'a mut Chart>) -> Option<String> {
         format!("Curves of more than {most} points are thinned: of each stretch the lowest and the highest point are kept, so that no peak is lost.")
     })
 }
+
+#[cfg(test)]
+mod tests;

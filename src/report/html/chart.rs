@@ -107,7 +107,7 @@ impl Chart {
                     (plot)
                     div.xs aria-hidden="true" {
                         @for value in x.steps() {
-                            span style=(percent("left", x.at(value) / SIZE.0)) { (short(value)) }
+                            span.edge[x.at(value) > 0.95 * SIZE.0] style=(percent("left", x.at(value) / SIZE.0)) { (short(value)) }
                         }
                     }
                     div.across { (match self.across { "step" => "step", _ => "tokens trained" }) }
@@ -207,7 +207,7 @@ impl Chart {
                     tbody {
                         @for (g, group) in self.groups.iter().enumerate() {
                             tr data-row=(g) {
-                                th scope="row" { (swatch(g)) (group.name) }
+                                th.long[group.name.chars().count() > 16] scope="row" { (swatch(g)) (group.name) }
                                 @for line in &group.lines { td { (last(line)) } }
                             }
                         }

@@ -99,6 +99,7 @@ for (const figure of document.querySelectorAll('figure.forest')) {
     const dots = [...strip.querySelectorAll('.dot')];
     let lit = -1;
     const show = i => {
+      if (i < 0 && lit < 0) return;
       dots.forEach(dot => dot.classList.remove('lit'));
       lit = i;
       tip.textContent = i < 0 ? words : dots[i].dataset.tip;
@@ -117,6 +118,7 @@ for (const figure of document.querySelectorAll('figure.forest')) {
     strip.addEventListener('pointermove', point);
     strip.addEventListener('pointerleave', event => { if (event.pointerType === 'mouse') show(-1); });
     strip.addEventListener('blur', () => show(-1));
+    document.addEventListener('pointerdown', event => { if (!strip.contains(event.target)) show(-1); });
     strip.addEventListener('keydown', event => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (event.key === 'Escape') show(-1);
@@ -126,5 +128,11 @@ for (const figure of document.querySelectorAll('figure.forest')) {
     });
   }
 }
-// What was pointed at is not for paper.
-addEventListener('beforeprint', () => document.dispatchEvent(new Event('pointerdown')));
+// What was pointed at is not for paper; what is folded is.
+let unfolded = [];
+addEventListener('beforeprint', () => {
+  document.dispatchEvent(new Event('pointerdown'));
+  unfolded = [...document.querySelectorAll('details:not([open])')];
+  unfolded.forEach(details => { details.open = true; });
+});
+addEventListener('afterprint', () => unfolded.forEach(details => { details.open = false; }));

@@ -21,6 +21,9 @@ use crate::{
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A trial's curves by tag.
+type Tags = BTreeMap<String, Vec<At>>;
+
 /// What a page is made from.
 pub struct Page<'a> {
     pub contract: &'a Contract,
@@ -34,7 +37,8 @@ pub struct Page<'a> {
 impl Page<'_> {
     pub fn to_html(&self) -> String {
         let terms = &self.contract.terms;
-        let (mut validation, mut training) = (self.validation(), self.training());
+        let all = self.by_tag();
+        let (mut validation, mut training) = (self.validation(&all), self.training(&all));
         let charts = validation.iter_mut().map(|(_, chart)| chart);
         let thinned = thin_all(charts.chain([&mut training]));
         let outcomes: Vec<&Outcome> = self.outcomes().collect();
@@ -150,14 +154,13 @@ impl Page<'_> {
     }
 
     /// A chart for each thing that was evaluated.
-    fn validation(&self) -> Vec<(String, Chart)> {
-        let all = self.by_tag();
+    fn validation(&self, all: &[Vec<Tags>]) -> Vec<(String, Chart)> {
         let metric = self.contract.terms.decision.metric;
         let tags = evaluated(all.iter().flatten(), metric);
         let charts = tags.iter().map(|tag| {
             let (of, field) = parts(tag);
             let label = format!("{of}, {}", unit(field));
-            let chart = self.chart(&all, tag, 1);
+            let chart = self.chart(all, tag, 1);
             (
                 label,
                 Chart {
@@ -170,16 +173,15 @@ impl Page<'_> {
         charts.collect()
     }
 
-    fn training(&self) -> Chart {
+    fn training(&self, all: &[Vec<Tags>]) -> Chart {
         const WINDOWS: usize = 100;
         let tag = "train/loss";
-        let all = self.by_tag();
         let counts = all
             .iter()
             .flatten()
             .filter_map(|tags| Some(tags.get(tag)?.len()));
         let window = counts.max().unwrap_or(0).div_ceil(WINDOWS).max(1);
-        let mut chart = self.chart(&all, tag, window);
+        let mut chart = self.chart(all, tag, window);
         if window > 1 {
             chart.note = format!(
                 "Bold: the mean over {window} records and the arm's seeds. Thin: every seed's batches, as recorded."
@@ -192,7 +194,7 @@ impl Page<'_> {
         }
     }
 
-    fn by_tag(&self) -> Vec<Vec<BTreeMap<String, Vec<At>>>> {
+    fn by_tag(&self) -> Vec<Vec<Tags>> {
         let of_arm = |trials: &Vec<TrialRecords>| {
             let trials = trials.iter();
             trials
@@ -202,7 +204,7 @@ impl Page<'_> {
         self.trials.iter().map(of_arm).collect()
     }
 
-    fn chart(&self, all: &[Vec<BTreeMap<String, Vec<At>>>], tag: &str, window: usize) -> Chart {
+    fn chart(&self, all: &[Vec<Tags>], tag: &str, window: usize) -> Chart {
         let groups = self
             .contract
             .terms
