@@ -41,7 +41,7 @@
 //! - [`stats`]: paired intervals, power, the sign test. Pure functions.
 //! - [`study`]: `proposal` and `arms` check a study file, `plan` says what it costs and what it can
 //!   see, `contract` freezes it, `runner` trains, `verdict` judges, `ledger` indexes.
-//! - [`report`]: Markdown and SVG. [`cli`]: parse, call, print.
+//! - [`report`]: Markdown, SVG, and one HTML page. [`cli`]: parse, call, print.
 //!
 //! # Layers
 //!
@@ -74,7 +74,7 @@
 //!   A finished trial is never run again, in any study.
 //! - **A run folder is the truth.** `recipe.toml`, `env.json`, `metrics.jsonl`, `events.jsonl`,
 //!   `checkpoints/`, `outcome.json`; files are replaced by rename; one process writes to a home at a
-//!   time. The ledger can be deleted and made again.
+//!   time. The ledger, pages and TensorBoard's event files can be deleted and made again.
 //! - **The contract comes first.** Its digest is checked whenever it is read, and a report whose
 //!   verdict is not what the outcomes say is refused.
 //! - **A diverged trial is an outcome.** It is ranked last and never left out.

@@ -7,7 +7,7 @@ use crate::{
     files,
     metrics::{Outcome, Record},
     run::Run,
-    tensorboard::EventFile,
+    tensorboard::{self, EventFile},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -239,15 +239,30 @@ impl RunDir {
         files::replace(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|e| Error::io(&path, "open", &e))?;
+        let events = self.event_file(&records)?;
+        Ok(MetricsWriter {
+            path,
+            file: BufWriter::new(file),
+            events,
+        })
+    }
+
+    /// The event file, made again from these records.
+    fn event_file(&self, records: &[Record]) -> Result<EventFile> {
         let recipe = fs::read_to_string(self.recipe());
         let recipe = recipe.map_err(|e| Error::io(&self.recipe(), "read", &e))?;
         let starts = self.events().into_iter().filter(|e| e.kind == "start");
         let started = starts.last().map_or(0, |event| event.at);
-        Ok(MetricsWriter {
-            path,
-            file: BufWriter::new(file),
-            events: EventFile::begin(&self.path, &recipe, &records, started as f64)?,
-        })
+        EventFile::begin(&self.path, &recipe, records, started as f64)
+    }
+
+    /// Makes the event file of a run that ended when it has none. Errors when the folder can't be
+    /// read or written.
+    pub(crate) fn restore_events(&self, records: &[Record]) -> Result<()> {
+        match tensorboard::existing(&self.path)?.is_empty() {
+            true => self.event_file(records).map(|_| ()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -180,7 +180,7 @@ fn times(path: Option<&PathBuf>) -> Vec<(f64, u64)> {
 }
 
 /// The event files of a folder, the newest last.
-fn existing(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn existing(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "read", &e))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let ours = |path: &PathBuf| {

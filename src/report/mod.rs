@@ -283,16 +283,21 @@ pub fn write_unjudged(home: &Path, dir: &StudyDir) -> Result<Written> {
     })
 }
 
-/// Writes `report.html` into a run's folder. Errors when the recipe or the outcome is damaged.
+/// Writes `report.html` into a run's folder, and the event file of one that ended before there were
+/// any. Errors when the recipe or the outcome is damaged.
 pub fn write_run(dir: &RunDir) -> Result<Written> {
+    let (outcome, records) = (dir.outcome()?, trials::recorded(dir)?);
+    if outcome.is_some() {
+        dir.restore_events(&records)?;
+    }
     let page = html::run::Page {
         name: dir
             .path()
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into()),
         run: Run::load(&dir.recipe())?,
-        outcome: dir.outcome()?,
-        records: trials::recorded(dir)?,
+        outcome,
+        records,
         events: dir.events(),
         environment: dir.environment()?,
     };
