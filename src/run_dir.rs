@@ -251,8 +251,9 @@ impl RunDir {
     fn event_file(&self, records: &[Record]) -> Result<EventFile> {
         let recipe = fs::read_to_string(self.recipe());
         let recipe = recipe.map_err(|e| Error::io(&self.recipe(), "read", &e))?;
-        let starts = self.events().into_iter().filter(|e| e.kind == "start");
-        let started = starts.last().map_or(0, |event| event.at);
+        let events = self.events();
+        let start = events.iter().rfind(|event| event.kind == "start");
+        let started = start.map_or(0, |event| event.at);
         EventFile::begin(&self.path, &recipe, records, started as f64)
     }
 

@@ -56,8 +56,10 @@ fn slow_sum(bytes: &[u8]) -> u32 {
             crc = (crc << 1) ^ if crc >> 31 == 1 { 0x1edc_6f41 } else { 0 };
         }
     }
-    let crc = (!crc).reverse_bits();
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    (!crc)
+        .reverse_bits()
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8)
 }
 
 pub fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {

@@ -13,10 +13,11 @@ use maud::{Markup, html};
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 60.0;
 
-/// The figure; `shown` is the sentence of numbers beside each row.
+/// The figure. Dots are moved up and down only to part them; the unit and the control's name are
+/// for the caption.
 pub fn forest(arms: &[Differences], margin: f64, (unit, control): (&str, &str)) -> Markup {
     let margin = if usable(margin) { margin.abs() } else { 0.0 };
-    let x = Axis::new(extent(arms, margin), (0.0, WIDTH), 62.0);
+    let x = Axis::new(extent(arms, margin), (0.0, WIDTH), 52.0);
     html! {
         figure.forest {
             figcaption {

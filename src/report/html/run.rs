@@ -182,43 +182,50 @@ fn training(tags: &BTreeMap<String, Vec<At>>) -> Vec<(String, Chart)> {
         ("tokens_per_second", "speed", "tokens a second", Extent::All),
     ];
     let charts = known.map(|(field, name, unit, extent)| {
-        let points = tags
-            .get(&format!("train/{field}"))
-            .cloned()
-            .unwrap_or_default();
-        let window = points.len().div_ceil(WINDOWS).max(1);
-        let noisy = field != "lr" && window > 1;
-        let bold = Line {
-            points: windowed(&points, if noisy { window } else { 1 }),
-            bold: true,
+        let points = tags.get(&format!("train/{field}")).cloned();
+        let window = match field {
+            // A rate has no noise.
+            "lr" => 1,
+            _ => points.as_ref().map_or(1, |p| p.len().div_ceil(WINDOWS)),
         };
-        let mut lines = vec![bold];
-        if noisy {
-            lines.push(Line {
-                points,
-                bold: false,
-            });
-        }
-        let columns = ["mean of records", "as recorded"].map(String::from);
         let chart = Chart {
             title: sentence(name),
-            columns: match noisy {
-                true => columns.into(),
-                false => vec!["as recorded".into()],
-            },
-            groups: vec![Group {
-                name: name.into(),
-                lines,
-            }],
-            note: match noisy {
-                true => format!("Bold: the mean over {window} records. Thin: as recorded."),
-                false => String::new(),
-            },
-            ..chart(unit.into(), extent)
+            ..recorded(points.unwrap_or_default(), name, window)
         };
-        (name.to_string(), chart)
+        let (unit, name) = (unit.into(), name.to_string());
+        (
+            name,
+            Chart {
+                unit,
+                extent,
+                ..chart
+            },
+        )
     });
     charts.into()
+}
+
+/// Points as recorded and, of more than one in a window, their mean in bold.
+fn recorded(points: Vec<At>, name: &str, window: usize) -> Chart {
+    let mut chart = chart(String::new(), Extent::All);
+    let mut lines = vec![Line {
+        points: windowed(&points, window),
+        bold: true,
+    }];
+    if window > 1 {
+        lines.push(Line {
+            points,
+            bold: false,
+        });
+        chart.columns.push("mean of records".into());
+        chart.note = format!("Bold: the mean over {window} records. Thin: as recorded.");
+    }
+    chart.columns.push("as recorded".into());
+    chart.groups.push(Group {
+        name: name.into(),
+        lines,
+    });
+    chart
 }
 
 fn chart(unit: String, extent: Extent) -> Chart {
