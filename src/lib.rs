@@ -32,8 +32,8 @@
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
-//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own. [`trunk`]: what
-//!   runs that differ in their cooldowns share.
+//! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
 //!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
@@ -42,7 +42,7 @@
 //! - [`stats`]: paired intervals, power, the sign test. Pure functions.
 //! - [`study`]: `proposal` and `arms` check a study file, `plan` says what it costs and what it can
 //!   see, `contract` freezes it, `runner` trains, `verdict` judges, `ledger` indexes.
-//! - [`report`]: Markdown and SVG. [`cli`]: parse, call, print.
+//! - [`report`]: Markdown, SVG, and one HTML page. [`cli`]: parse, call, print.
 //!
 //! # Layers
 //!
@@ -55,7 +55,7 @@
 //! params tape ops
 //! schedule data model optim
 //! metrics checkpoint
-//! eval
+//! eval tensorboard
 //! run
 //! run_dir trunk
 //! train
@@ -75,7 +75,7 @@
 //!   A finished trial is never run again, in any study.
 //! - **A run folder is the truth.** `recipe.toml`, `env.json`, `metrics.jsonl`, `events.jsonl`,
 //!   `checkpoints/`, `outcome.json`; files are replaced by rename; one process writes to a home at a
-//!   time. The ledger can be deleted and made again.
+//!   time. The ledger, pages and TensorBoard's event files can be deleted and made again.
 //! - **The contract comes first.** Its digest is checked whenever it is read, and a report whose
 //!   verdict is not what the outcomes say is refused.
 //! - **A diverged trial is an outcome.** It is ranked last and never left out.
@@ -130,6 +130,7 @@ pub mod session;
 pub mod stats;
 pub mod study;
 pub mod tape;
+pub mod tensorboard;
 pub mod toml_file;
 pub mod train;
 pub mod trunk;

@@ -8,6 +8,7 @@ use crate::{
     metrics::{Outcome, Record},
     model::variants::Variant,
     run::Run,
+    tensorboard::{self, EventFile},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -225,36 +226,61 @@ impl RunDir {
         self.event("finish", step)
     }
 
-    /// `metrics.jsonl`, cut back to the records up to `step`, ready for more. The evaluation after
-    /// the last of `steps` is made again by whoever goes on from there.
+    /// `metrics.jsonl`, cut back to the records up to `step`, ready for more, and the event file
+    /// beside it. What was written after the last of `steps` is made again by whoever goes on from
+    /// there.
     pub(crate) fn metrics(&self, step: u64, steps: u64) -> Result<MetricsWriter> {
-        let last = |record: &Record| record.step() == steps && matches!(record, Record::Eval(_));
+        let last = |record: &Record| record.step() == steps && !matches!(record, Record::Step(_));
         let path = self.path.join("metrics.jsonl");
-        let kept: String = match step {
+        let text = match step {
             0 => String::new(),
-            _ => fs::read_to_string(&path)
-                .map_err(|e| Error::io(&path, "read", &e))?
-                .lines()
-                .filter(|line| {
-                    serde_json::from_str::<Record>(line)
-                        .is_ok_and(|record| record.step() <= step && !last(&record))
-                })
-                .fold(String::new(), |text, line| text + line + "\n"),
+            _ => fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?,
         };
+        let (mut kept, mut records) = (String::new(), Vec::new());
+        for line in text.lines() {
+            let record = serde_json::from_str::<Record>(line).ok();
+            if let Some(record) = record.filter(|r| r.step() <= step && !last(r)) {
+                kept += line;
+                kept.push('\n');
+                records.push(record);
+            }
+        }
         files::replace(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|e| Error::io(&path, "open", &e))?;
+        let events = self.event_file(&records)?;
         Ok(MetricsWriter {
             path,
             file: BufWriter::new(file),
+            events,
         })
+    }
+
+    /// The event file, made again from these records.
+    fn event_file(&self, records: &[Record]) -> Result<EventFile> {
+        let recipe = fs::read_to_string(self.recipe());
+        let recipe = recipe.map_err(|e| Error::io(&self.recipe(), "read", &e))?;
+        let events = self.events();
+        let start = events.iter().rfind(|event| event.kind == "start");
+        let started = start.map_or(0, |event| event.at);
+        EventFile::begin(&self.path, &recipe, records, started as f64)
+    }
+
+    /// Makes the event file of a run that ended when it has none. Errors when the folder can't be
+    /// read or written.
+    pub(crate) fn restore_events(&self, records: &[Record]) -> Result<()> {
+        match tensorboard::existing(&self.path)?.is_empty() {
+            true => self.event_file(records).map(|_| ()),
+            false => Ok(()),
+        }
     }
 }
 
-/// Appends records to `metrics.jsonl`.
+/// Appends records to `metrics.jsonl` and to the event file.
 pub(crate) struct MetricsWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    events: EventFile,
 }
 
 impl MetricsWriter {
@@ -262,7 +288,8 @@ impl MetricsWriter {
         let mut line = serde_json::to_string(record).expect("a record is plain data");
         line.push('\n');
         let written = self.file.write_all(line.as_bytes());
-        written.map_err(|e| Error::io(&self.path, "write", &e))
+        written.map_err(|e| Error::io(&self.path, "write", &e))?;
+        self.events.write(record)
     }
 
     pub fn sync(&mut self) -> Result<()> {
@@ -270,6 +297,7 @@ impl MetricsWriter {
             .file
             .flush()
             .and_then(|()| self.file.get_ref().sync_data());
-        synced.map_err(|e| Error::io(&self.path, "write", &e))
+        synced.map_err(|e| Error::io(&self.path, "write", &e))?;
+        self.events.flush()
     }
 }

@@ -1,5 +1,7 @@
 //! `kill -9` at random moments of a study, twenty times: nothing is lost and nothing runs twice.
 
+#[path = "support/events.rs"]
+mod events;
 mod support;
 
 use std::{
@@ -84,6 +86,18 @@ fn verdict(home: &Path) -> PathBuf {
     study.unwrap().path().join("verdict.json")
 }
 
+/// Every scalar of every trial's event file, but for speeds, which the clock decides.
+fn scalars(home: &Path) -> BTreeMap<PathBuf, Vec<(u64, String, f32)>> {
+    let of_run = |dir: &RunDir| {
+        let events = events::read(dir.path()).into_iter();
+        let scalars = events.map(|(_, step, tag, value)| (step, tag, value));
+        let timeless = scalars.filter(|(_, tag, _)| !tag.ends_with("tokens_per_second"));
+        let id = dir.path().file_name().unwrap().into();
+        (id, timeless.collect())
+    };
+    run_dirs(home).iter().map(of_run).collect()
+}
+
 /// Every record of every trial without its wall-clock, and how it ended.
 fn numbers(home: &Path) -> BTreeMap<PathBuf, (Vec<String>, String)> {
     let of_run = |dir: &RunDir| {
@@ -147,6 +161,9 @@ fn a_study_killed_twenty_times_ends_with_the_same_verdict_and_the_same_bits() {
     assert!(start(folder.path(), &killed).wait().unwrap().success());
 
     assert!(numbers(&undisturbed) == numbers(&killed), "seed {seed}");
+    let [expected, seen] = [&undisturbed, &killed].map(|home| scalars(home));
+    assert!(expected.values().all(|events| events.len() > 150 * 3));
+    assert!(expected == seen, "event files, seed {seed}");
     let verdicts = [&undisturbed, &killed].map(|home| fs::read_to_string(verdict(home)).unwrap());
     assert_eq!(verdicts[0], verdicts[1], "seed {seed}");
     println!(

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 15] = [
     &["params", "tape", "ops"],
     &["schedule", "data", "model", "optim"],
     &["metrics", "checkpoint"],
-    &["eval"],
+    &["eval", "tensorboard"],
     &["run"],
     &["run_dir", "trunk"],
     &["train"],

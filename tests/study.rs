@@ -139,6 +139,47 @@ fn a_study_ends_with_a_verdict_and_a_report_that_holds_its_numbers() {
 }
 
 #[test]
+fn studies_and_runs_have_pages_that_stand_alone() {
+    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let read = |reported: &Value| {
+        let path = bench.folder.path().join(reported["page"].as_str().unwrap());
+        fs::read_to_string(path).unwrap()
+    };
+    let run = bench.json(&["run", "study.toml"]);
+    let page = read(&run);
+    let mean = run["verdict"]["arms"][0]["effect"]["mean"]
+        .as_f64()
+        .unwrap();
+    for words in ["It matters.", "slow: worse", &format!("{mean:+.4}")] {
+        assert!(page.contains(words), "{words}");
+    }
+    let trials = bench.home().join("runs");
+    let trial = fs::read_dir(&trials).unwrap().next().unwrap().unwrap();
+    let events = || {
+        let names = fs::read_dir(trial.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let events = names.filter(|path| path.to_string_lossy().contains("tfevents"));
+        events.collect::<Vec<_>>()
+    };
+    fs::remove_file(&events()[0]).unwrap();
+    let id = trial.file_name().into_string().unwrap();
+    assert!(read(&bench.json(&["report", &id])).contains("after 30 steps"));
+    assert_eq!(events().len(), 1, "it was made again");
+
+    // The same study without its verdict and one of its outcomes.
+    fs::remove_file(trial.path().join("outcome.json")).unwrap();
+    let study = bench
+        .home()
+        .join("studies")
+        .join(run["study"].as_str().unwrap());
+    fs::remove_file(study.join("verdict.json")).unwrap();
+    let report = bench.json(&["report", "study"]);
+    assert!(report["report"].is_null());
+    assert!(read(&report).contains("5 of 6 trials have ended"));
+}
+
+#[test]
 fn an_arm_that_is_the_control_again_differs_by_exactly_nothing() {
     let bench = Bench::new("margin = 0.1\nseeds = 3", AGAIN);
     let run = bench.json(&["run", "study.toml"]);

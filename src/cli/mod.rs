@@ -93,7 +93,7 @@ enum Command {
     Show(show::Args),
     /// Two runs side by side
     Compare(compare::Args),
-    /// Write a study's report again
+    /// Write a study's report again, or a run's as a page
     Report(report::Args),
     /// Corpora: list, fetch, add, synth, stat
     #[command(subcommand)]

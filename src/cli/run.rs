@@ -69,13 +69,14 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
     progress.finish();
     let (dir, verdict) = result?;
     let study = StudyReport::read(&global.home, &dir)?;
-    let path = report::write(&study, &dir)?;
-    let text = format!("{}report    {}\n", study.summary(), path.display());
+    let written = report::write(&study, &dir)?;
+    let text = study.summary() + &written.summary();
     let value = serde_json::json!({
         "study": contract.id,
         "verdict": verdict,
         "cost": study.cost(),
-        "report": path,
+        "report": written.report,
+        "page": written.page,
     });
     output.result("windtunnel.run.v1", &value, &text);
     let expectation = match args.expect {

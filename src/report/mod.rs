@@ -1,15 +1,19 @@
-//! Reports: a study's folder turned into words ([`StudyReport::summary`]), a Markdown page and
-//! SVG pictures. Every number comes from the contract, the verdict and the outcomes.
+//! Reports: a study's folder turned into words ([`StudyReport::summary`]), a Markdown page with SVG
+//! pictures, and one HTML page; a run's folder into an HTML page. Every number comes from the
+//! contract, the verdict, the outcomes and the recorded metrics.
 
+pub mod html;
 pub mod markdown;
 pub mod plot;
+mod tables;
+mod trials;
 
 use crate::{
     error::{Error, Result},
     files,
-    metrics::{Cost, Outcome, Record},
-    run_dir::Environment,
-    run_dir::RunDir,
+    metrics::{Cost, Metric, Outcome, Record},
+    run::Run,
+    run_dir::{Environment, RunDir},
     study::{
         contract::{Contract, StudyDir},
         proposal::Direction,
@@ -22,6 +26,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
+pub use trials::TrialRecords;
 
 /// A finished study, read back.
 pub struct StudyReport {
@@ -29,8 +34,8 @@ pub struct StudyReport {
     pub verdict: Verdict,
     /// By arm, the control first, then by seed.
     pub outcomes: Vec<Vec<Outcome>>,
-    /// Evaluations on the way, beside the outcomes: (tokens, metric).
-    curves: Vec<Vec<Vec<(f64, f64)>>>,
+    /// The same trials with what they recorded on the way.
+    trials: Vec<Vec<TrialRecords>>,
     pub environment: Environment,
 }
 
@@ -51,43 +56,20 @@ impl StudyReport {
         let (control, arms) = outcomes(home, &contract)?;
         let mut all = vec![control.outcomes];
         all.extend(arms.into_iter().map(|arm| arm.outcomes));
-        let metric = contract.terms.decision.metric;
-        let mut curves = Vec::new();
-        for arm in &contract.terms.arms {
-            let mut of_arm = Vec::new();
-            for trial in &arm.trials {
-                let records = RunDir::of(home, trial).records()?.into_iter();
-                let points = records.filter_map(|record| match record {
-                    Record::Eval(eval) => Some((eval.tokens as f64, eval.metric(metric))),
-                    Record::Step(_) | Record::Data(_) => None,
-                });
-                of_arm.push(points.collect());
-            }
-            curves.push(of_arm);
-        }
+        let trials = TrialRecords::read(home, &contract)?;
         let environment = RunDir::of(home, &contract.terms.arms[0].trials[0]).environment()?;
         Ok(Self {
             contract,
             verdict,
             outcomes: all,
-            curves,
+            trials,
             environment,
         })
     }
 
     /// What all distinct trials cost together; a trunk that some share counts once.
     pub fn cost(&self) -> Cost {
-        let mut seen = BTreeSet::new();
-        let mut total = Cost::default();
-        for outcome in self.outcomes.iter().flatten() {
-            if seen.insert(&outcome.trial) {
-                let own = outcome.own_cost();
-                total.seconds += own.seconds;
-                total.tokens += own.tokens;
-                total.flops += own.flops;
-            }
-        }
-        total
+        total_cost(self.outcomes.iter().flatten())
     }
 
     /// The verdict for a terminal.
@@ -125,24 +107,7 @@ impl StudyReport {
 
     /// How the prediction came out, when there was one; it is about the first arm.
     pub fn prediction(&self) -> Option<String> {
-        let prediction = self.contract.terms.hypothesis.prediction.as_ref()?;
-        let arm = self.verdict.arms.first()?;
-        let (word, call) = match prediction.direction {
-            Direction::Better => ("better", Call::Better),
-            Direction::Worse => ("worse", Call::Worse),
-            Direction::Equivalent => ("equivalent", Call::Equivalent),
-        };
-        let came = match arm.call {
-            seen if seen == call => "so it came",
-            Call::Inconclusive => "undecided",
-            Call::Invalid => "not tested",
-            _ => "it came otherwise",
-        };
-        Some(format!(
-            "{word} by {} ({:.0}% sure): {came}",
-            prediction.effect,
-            100.0 * prediction.confidence
-        ))
+        prediction(&self.contract, &self.verdict)
     }
 
     fn curves_svg(&self) -> String {
@@ -150,17 +115,12 @@ impl StudyReport {
         let arms: Vec<ArmCurves> = terms
             .arms
             .iter()
-            .zip(&self.curves)
-            .map(|(arm, curves)| ArmCurves {
+            .zip(&self.trials)
+            .map(|(arm, trials)| ArmCurves {
                 name: &arm.name,
-                curves: terms
-                    .seeds
+                curves: trials
                     .iter()
-                    .zip(curves)
-                    .map(|(seed, points)| Curve {
-                        seed: *seed,
-                        points: points.clone(),
-                    })
+                    .map(|trial| curve(trial, terms.decision.metric))
                     .collect(),
             })
             .collect();
@@ -168,23 +128,15 @@ impl StudyReport {
         plot::curves_svg(&arms, &label)
     }
 
+    /// Every arm's name with its first seed's outcome.
+    fn first_outcomes(&self) -> impl Iterator<Item = (&str, Option<&Outcome>)> {
+        let arms = self.contract.terms.arms.iter().zip(&self.outcomes);
+        arms.map(|(arm, outcomes)| (arm.name.as_str(), outcomes.first()))
+    }
+
     fn differences_svg(&self) -> String {
         let terms = &self.contract.terms;
-        let differences = |arm: &ArmVerdict| -> Vec<(u64, f64)> {
-            let pairs = arm.pairs.iter();
-            let known = pairs.filter_map(|pair| Some((pair.seed, pair.difference()?)));
-            known.collect()
-        };
-        let arms: Vec<Differences> = self
-            .verdict
-            .arms
-            .iter()
-            .map(|arm| Differences {
-                arm: &arm.arm,
-                values: differences(arm),
-                interval: arm.effect.map(|e| (e.low, e.mean, e.high)),
-            })
-            .collect();
+        let arms = differences(&self.verdict);
         let label = format!(
             "difference from {}, {}",
             self.verdict.control,
@@ -192,6 +144,69 @@ impl StudyReport {
         );
         plot::differences_svg(&arms, terms.decision.margin, &label)
     }
+}
+
+/// What these outcomes cost together, each trial counted once.
+fn total_cost<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Cost {
+    let mut seen = BTreeSet::new();
+    let mut total = Cost::default();
+    for outcome in outcomes {
+        if seen.insert(&outcome.trial) {
+            let own = outcome.own_cost();
+            total.seconds += own.seconds;
+            total.tokens += own.tokens;
+            total.flops += own.flops;
+        }
+    }
+    total
+}
+
+fn prediction(contract: &Contract, verdict: &Verdict) -> Option<String> {
+    let prediction = contract.terms.hypothesis.prediction.as_ref()?;
+    let arm = verdict.arms.first()?;
+    let (word, call) = match prediction.direction {
+        Direction::Better => ("better", Call::Better),
+        Direction::Worse => ("worse", Call::Worse),
+        Direction::Equivalent => ("equivalent", Call::Equivalent),
+    };
+    let came = match arm.call {
+        seen if seen == call => "so it came",
+        Call::Inconclusive => "undecided",
+        Call::Invalid => "not tested",
+        _ => "it came otherwise",
+    };
+    Some(format!(
+        "{word} by {} ({:.0}% sure): {came}",
+        prediction.effect,
+        100.0 * prediction.confidence
+    ))
+}
+
+/// A trial's evaluations: (tokens, metric).
+fn curve(trial: &TrialRecords, metric: Metric) -> Curve {
+    let points = trial.records.iter().filter_map(|record| match record {
+        Record::Eval(eval) => Some((eval.tokens as f64, eval.metric(metric))),
+        Record::Step(_) | Record::Data(_) => None,
+    });
+    Curve {
+        seed: trial.seed,
+        points: points.collect(),
+    }
+}
+
+/// Each arm's paired differences, where both trials finished, and their interval.
+fn differences(verdict: &Verdict) -> Vec<Differences<'_>> {
+    let of_arm = |arm: &ArmVerdict| -> Vec<(u64, f64)> {
+        let pairs = arm.pairs.iter();
+        let known = pairs.filter_map(|pair| Some((pair.seed, pair.difference()?)));
+        known.collect()
+    };
+    let arms = verdict.arms.iter().map(|arm| Differences {
+        arm: &arm.arm,
+        values: of_arm(arm),
+        interval: arm.effect.map(|e| (e.low, e.mean, e.high)),
+    });
+    arms.collect()
 }
 
 /// A time as people say it: "36 s", "2.1 minutes".
@@ -211,9 +226,26 @@ pub fn threads(n: usize) -> String {
     }
 }
 
-/// Writes `report.md`, `curves.svg` and `differences.svg` into the study's folder; gives the
-/// report's path.
-pub fn write(study: &StudyReport, dir: &StudyDir) -> Result<PathBuf> {
+/// Where a report was written.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Written {
+    /// `report.md`; `None` for a run, and for a study that is not judged yet.
+    pub report: Option<PathBuf>,
+    /// `report.html`.
+    pub page: PathBuf,
+}
+
+impl Written {
+    /// For a terminal.
+    pub fn summary(&self) -> String {
+        let report = self.report.as_ref();
+        let report = report.map_or(String::new(), |p| format!("report    {}\n", p.display()));
+        format!("{report}page      {}\n", self.page.display())
+    }
+}
+
+/// Writes `report.md`, its pictures and `report.html` into the study's folder.
+pub fn write(study: &StudyReport, dir: &StudyDir) -> Result<Written> {
     for (name, picture) in [
         ("curves.svg", study.curves_svg()),
         ("differences.svg", study.differences_svg()),
@@ -222,5 +254,62 @@ pub fn write(study: &StudyReport, dir: &StudyDir) -> Result<PathBuf> {
     }
     let path = dir.report_path();
     files::replace(&path, markdown::page(study).as_bytes())?;
+    let page = html::study::Page {
+        contract: &study.contract,
+        verdict: Some(&study.verdict),
+        trials: &study.trials,
+        environment: Some(&study.environment),
+    };
+    Ok(Written {
+        report: Some(path),
+        page: write_page(dir.path(), &page.to_html())?,
+    })
+}
+
+/// Writes the page of a study that is not judged yet: how far its trials are. Errors when the
+/// contract or an outcome is damaged.
+pub fn write_unjudged(home: &Path, dir: &StudyDir) -> Result<Written> {
+    let contract = dir.contract()?;
+    let trials = TrialRecords::read(home, &contract)?;
+    let environment = RunDir::of(home, &contract.terms.arms[0].trials[0]).environment();
+    let page = html::study::Page {
+        contract: &contract,
+        verdict: None,
+        trials: &trials,
+        environment: environment.as_ref().ok(),
+    };
+    Ok(Written {
+        report: None,
+        page: write_page(dir.path(), &page.to_html())?,
+    })
+}
+
+/// Writes `report.html` into a run's folder, and the event file of one that ended before there were
+/// any. Errors when the recipe or the outcome is damaged.
+pub fn write_run(dir: &RunDir) -> Result<Written> {
+    let (outcome, records) = (dir.outcome()?, trials::recorded(dir)?);
+    if outcome.is_some() {
+        dir.restore_events(&records)?;
+    }
+    let page = html::run::Page {
+        name: dir
+            .path()
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into()),
+        run: Run::load(&dir.recipe())?,
+        outcome,
+        records,
+        events: dir.events(),
+        environment: dir.environment()?,
+    };
+    Ok(Written {
+        report: None,
+        page: write_page(dir.path(), &page.to_html())?,
+    })
+}
+
+fn write_page(folder: &Path, page: &str) -> Result<PathBuf> {
+    let path = folder.join("report.html");
+    files::replace(&path, page.as_bytes())?;
     Ok(path)
 }

@@ -5,10 +5,10 @@
 //! The first arm, the control, is black.
 
 mod curves;
-mod differences;
-mod svg;
+pub(super) mod differences;
+pub(crate) mod svg;
 
-pub use curves::{ArmCurves, Curve, curves_svg};
+pub use curves::{ArmCurves, Curve, curves_svg, tokens};
 pub use differences::{Differences, differences_svg};
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ fn caption(arms: &[Arm], high: f64) -> String {
 }
 
 /// 0, 500, 100k, 1.2M, 3B.
-fn tokens(value: f64) -> String {
+pub fn tokens(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")];
     let unit = units
         .into_iter()

@@ -125,7 +125,7 @@ fn draw_row(figure: &mut Figure, arm: &Differences, colour: &str, (x, middle): (
 
 /// Offsets that keep dots this far apart, all brought nearer if one would be further off than
 /// `most`.
-fn swarm(pixels: &[f64], apart: f64, most: f64) -> Vec<f64> {
+pub fn swarm(pixels: &[f64], apart: f64, most: f64) -> Vec<f64> {
     let mut offsets: Vec<f64> = Vec::new();
     for (i, x) in pixels.iter().enumerate() {
         let free = |y: &f64| (0..i).all(|k| (pixels[k] - x).hypot(offsets[k] - y) >= apart);
@@ -138,7 +138,7 @@ fn swarm(pixels: &[f64], apart: f64, most: f64) -> Vec<f64> {
 }
 
 /// The extent of all that is drawn; zero is always in it.
-fn extent(arms: &[Differences], margin: f64) -> (f64, f64) {
+pub fn extent(arms: &[Differences], margin: f64) -> (f64, f64) {
     let mut all = vec![0.0, margin, -margin];
     for arm in arms {
         all.extend(
@@ -156,7 +156,7 @@ fn extent(arms: &[Differences], margin: f64) -> (f64, f64) {
     range(all.into_iter(), 0.06).unwrap_or((-1.0, 1.0))
 }
 
-fn interval(arm: &Differences) -> Option<(f64, f64, f64)> {
+pub fn interval(arm: &Differences) -> Option<(f64, f64, f64)> {
     arm.interval
         .filter(|(low, mean, high)| usable(*low) && usable(*mean) && usable(*high))
 }

@@ -1,0 +1,245 @@
+//! A report's tables as rows of text, shared by the Markdown and the HTML page so that both say
+//! the same.
+
+use super::{TrialRecords, threads};
+use crate::{
+    metrics::{Ending, Outcome},
+    stats::{
+        paired::{Paired, paired},
+        simultaneous_confidence,
+    },
+    study::{
+        contract::{ArmTerms, Contract},
+        verdict::{ArmVerdict, Pair, Verdict, digits},
+    },
+};
+
+/// A head and rows of as many cells.
+pub struct Table {
+    pub head: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+const NONE: &str = "—";
+
+fn words(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(ToString::to_string).collect()
+}
+
+/// What an arm changes: "path: before → after".
+pub fn changes(arm: &ArmTerms) -> Vec<String> {
+    let changes = arm.changes.iter();
+    let changes = changes.map(|(path, (before, after))| format!("{path}: {before} → {after}"));
+    changes.collect()
+}
+
+/// Every arm's change, verdict, effect and interval.
+pub fn effects(contract: &Contract, verdict: &Verdict) -> Table {
+    let places = digits(verdict.rule.margin);
+    let of_arm = |arm: &ArmVerdict| {
+        let terms = contract.terms.arms.iter().find(|a| a.name == arm.arm);
+        let changes = terms.map(|terms| changes(terms).join("; "));
+        let (difference, interval, p) = match (&arm.effect, arm.sign_p) {
+            (Some(e), _) => (
+                format!("{:+.places$}", e.mean),
+                format!("{:+.places$} to {:+.places$}", e.low, e.high),
+                format!("{:.2e}", e.p),
+            ),
+            (None, Some(p)) => (NONE.into(), NONE.into(), format!("{p:.3} (sign test)")),
+            (None, None) => (NONE.into(), NONE.into(), NONE.into()),
+        };
+        vec![
+            arm.arm.clone(),
+            changes.unwrap_or_default(),
+            arm.call.name().into(),
+            difference,
+            interval,
+            p,
+            format!("{} (control {})", arm.diverged.1, arm.diverged.0),
+        ]
+    };
+    Table {
+        head: words(&[
+            "arm",
+            "change",
+            "verdict",
+            "difference",
+            "interval",
+            "p",
+            "diverged",
+        ]),
+        rows: verdict.arms.iter().map(of_arm).collect(),
+    }
+}
+
+/// Mean paired differences of each corpus with their intervals; `None` where no arm has any.
+pub fn corpora(verdict: &Verdict, outcomes: &[Vec<Outcome>]) -> Option<Table> {
+    let mut names: Vec<&String> = verdict
+        .arms
+        .iter()
+        .flat_map(|a| a.by_corpus.keys())
+        .collect();
+    names.sort();
+    names.dedup();
+    let (control, arms) = outcomes.split_first()?;
+    let confidence = simultaneous_confidence(verdict.rule.alpha, verdict.arms.len());
+    let cell = |arm: &ArmVerdict, outcomes: &[Outcome], corpus: &str| {
+        let Some(mean) = arm.by_corpus.get(corpus) else {
+            return NONE.to_string();
+        };
+        match by_corpus((control, outcomes), corpus, confidence) {
+            Some(e) => format!("{mean:+.4} ({:+.4} to {:+.4})", e.low, e.high),
+            None => format!("{mean:+.4} (no interval)"),
+        }
+    };
+    let rows = verdict.arms.iter().zip(arms).map(|(arm, outcomes)| {
+        let cells = names.iter().map(|name| cell(arm, outcomes, name));
+        std::iter::once(arm.arm.clone()).chain(cells).collect()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let head = std::iter::once("arm".to_string()).chain(names.iter().map(ToString::to_string));
+    let head = head.collect();
+    (!names.is_empty()).then_some(Table { head, rows })
+}
+
+/// The paired difference in one corpus's bits per byte.
+fn by_corpus(
+    (control, arm): (&[Outcome], &[Outcome]),
+    corpus: &str,
+    confidence: f64,
+) -> Option<Paired> {
+    let bpb = |outcome: &Outcome| Some(outcome.eval()?.val.get(corpus)?.bpb);
+    let pairs = control.iter().zip(arm);
+    let differences: Option<Vec<f64>> = pairs.map(|(c, a)| Some(bpb(a)? - bpb(c)?)).collect();
+    paired(&differences?, confidence)
+}
+
+/// Every seed's numbers and differences.
+pub fn pairs(verdict: &Verdict) -> Table {
+    let mut head = vec!["seed".to_string(), verdict.control.clone()];
+    for arm in &verdict.arms {
+        head.extend([arm.arm.clone(), "difference".into()]);
+    }
+    let number = |x: Option<f64>| x.map_or("diverged".into(), |x| format!("{x:.5}"));
+    let of_seed = |(idx, pair): (usize, &Pair)| {
+        let mut row = vec![pair.seed.to_string(), number(pair.control)];
+        for arm in &verdict.arms {
+            let pair = &arm.pairs[idx];
+            let difference = pair.difference();
+            row.push(number(pair.arm));
+            row.push(difference.map_or(NONE.into(), |d| format!("{d:+.5}")));
+        }
+        row
+    };
+    let first = verdict.arms.first();
+    let pairs = first.map_or(&[][..], |arm| &arm.pairs);
+    Table {
+        head,
+        rows: pairs.iter().enumerate().map(of_seed).collect(),
+    }
+}
+
+/// What the first seed's trial of each arm drew. Every seed draws the same number of rows from each
+/// corpus, give or take one.
+pub fn realised<'a>(arms: impl Iterator<Item = (&'a str, Option<&'a Outcome>)>) -> Table {
+    let mut rows = Vec::new();
+    for (arm, outcome) in arms {
+        for part in outcome.map_or(&[][..], |outcome| &outcome.realised) {
+            rows.push(vec![
+                arm.into(),
+                part.corpus.clone(),
+                part.tokens.to_string(),
+                format!("{:.1}%", 100.0 * part.share),
+                format!("{:.2}", part.epochs),
+            ]);
+        }
+    }
+    Table {
+        head: words(&["arm", "corpus", "tokens", "share", "epochs"]),
+        rows,
+    }
+}
+
+/// Every trial: arm, seed, id, how it ended, what it cost, and its corpora.
+pub fn trials(contract: &Contract, trials: &[Vec<TrialRecords>]) -> Table {
+    let corpora = &contract.terms.arms[0].run.eval.corpora;
+    let mut head = words(&["arm", "seed", "trial", "bpb", "loss"]);
+    head.extend(corpora.iter().map(|share| format!("{} bpb", share.corpus)));
+    head.extend(words(&["tokens", "seconds"]));
+    let mut rows = Vec::new();
+    for (arm, trials) in contract.terms.arms.iter().zip(trials) {
+        for trial in trials {
+            let mut row = vec![
+                arm.name.clone(),
+                trial.seed.to_string(),
+                trial.id.to_string(),
+            ];
+            row.extend(ended(
+                trial,
+                corpora.iter().map(|share| share.corpus.as_str()),
+            ));
+            rows.push(row);
+        }
+    }
+    Table { head, rows }
+}
+
+fn ended<'a>(trial: &TrialRecords, corpora: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Some(outcome) = &trial.outcome else {
+        let state = match trial.last_step() {
+            0 => "not started".to_string(),
+            step => format!("at step {step}"),
+        };
+        let rest = vec![NONE.to_string(); corpora.count() + 3];
+        return std::iter::once(state).chain(rest).collect();
+    };
+    let (bpb, loss) = match &outcome.ending {
+        Ending::Finished { eval } => (format!("{:.5}", eval.bpb), format!("{:.5}", eval.loss)),
+        Ending::Diverged { step, what } => {
+            (format!("diverged at step {step}: {what}"), NONE.into())
+        }
+    };
+    let mut cells = vec![bpb, loss];
+    for corpus in corpora {
+        let val = outcome.eval().and_then(|eval| eval.val.get(corpus));
+        cells.push(val.map_or(NONE.into(), |val| format!("{:.5}", val.bpb)));
+    }
+    cells.push(outcome.cost.tokens.to_string());
+    cells.push(format!("{:.1}", outcome.cost.seconds));
+    cells
+}
+
+/// What was agreed, but for the arms.
+pub fn terms(contract: &Contract) -> Table {
+    let terms = &contract.terms;
+    let corpora = terms.arms[0].run.eval.corpora.iter();
+    let eval = corpora.map(|share| format!("{} (weight {:.3})", share.corpus, share.weight));
+    let seeds: Vec<String> = terms.seeds.iter().map(ToString::to_string).collect();
+    let d = &terms.decision;
+    let rows = [
+        ("proposer", terms.proposer.clone()),
+        ("metric", d.metric.unit().to_string()),
+        ("evaluated on", eval.collect::<Vec<_>>().join(", ")),
+        ("margin", format!("±{}", d.margin)),
+        ("alpha", d.alpha.to_string()),
+        ("rule", "fixed: all seeds, then one look".to_string()),
+        ("seeds", seeds.join(" ")),
+        ("tokens per trial", terms.arms[0].tokens.to_string()),
+        (
+            "device",
+            format!(
+                "{}, {}, {} per trial",
+                terms.device.class,
+                terms.device.dtype,
+                threads(terms.device.threads)
+            ),
+        ),
+        ("numerics", terms.numerics.clone()),
+        ("validation windows", terms.windows.clone()),
+        ("digest", contract.digest.clone()),
+    ];
+    Table {
+        head: words(&["", ""]),
+        rows: rows.map(|(name, value)| vec![name.into(), value]).into(),
+    }
+}
