@@ -4,6 +4,7 @@ mod compare;
 mod data;
 mod doctor;
 mod eval;
+mod ingest;
 mod ls;
 mod new;
 mod output;

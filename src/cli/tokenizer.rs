@@ -4,8 +4,8 @@ use super::{Global, output::Output};
 use crate::{
     data::{
         Library, Tokenizer, TokenizerChoice,
+        ingest::silent,
         source::Source,
-        split::{Part, split},
         tokenizer::{Bpe, files, training},
     },
     error::{Error, Result},
@@ -51,11 +51,11 @@ pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
     }
 }
 
-/// The tokenizer of this name or path; `text` says which characters "char" means.
-pub fn named(home: &Path, name: &str, text: &str) -> Result<Tokenizer> {
+/// The tokenizer of this name or path; `characters` are those that "char" means.
+pub fn named(home: &Path, name: &str, characters: &str) -> Result<Tokenizer> {
     let choice = TokenizerChoice::from(name.to_string()).seen_from(Path::new(""));
     match choice {
-        TokenizerChoice::BuiltIn(kind) => Tokenizer::of(kind, [text]),
+        TokenizerChoice::BuiltIn(kind) => Tokenizer::of(kind, [characters]),
         TokenizerChoice::File(name) => Ok(Tokenizer::Bpe(files::read(&files::find(home, &name)?)?)),
     }
 }
@@ -74,7 +74,10 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
         .iter()
         .map(|corpus| library.source(corpus, &mut |_, _| {}))
         .collect::<Result<Vec<_>>>()?;
-    let bpe = training::train(training_parts(&sources)?, args.vocab_size)?;
+    let bpe = training::train_on(
+        &|take| training_parts(global, &sources, take),
+        args.vocab_size,
+    )?;
     let path = files::place(&global.home, &args.name);
     check_free(&path, &args.name, &bpe)?;
     let _lock = Home::lock(&global.home)?;
@@ -103,14 +106,13 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
 }
 
 /// The documents that corpora are trained on; those for validation and test stay unseen.
-fn training_parts(sources: &[Source]) -> Result<Vec<&str>> {
-    let mut documents = Vec::new();
-    for source in sources {
-        let parts = split(&source.text, &source.split)?;
-        let part = &parts[Part::Train as usize];
-        documents.extend(part.iter().map(|document| document.0));
-    }
-    Ok(documents)
+fn training_parts(
+    global: &Global,
+    sources: &[Source],
+    take: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let documents = |source: &Source| source.training_documents(&global.home, &mut silent, take);
+    sources.iter().try_for_each(documents)
 }
 
 fn check_name(name: &str) -> Result<()> {
