@@ -114,7 +114,17 @@ fn on_disk() -> Settings {
 
 /// Documents of one to four lines, some with unusual characters, no two the same.
 fn documents(n: usize) -> Vec<String> {
-    let words = ["river", "stone", "naïve", "東京", "🙂", "a", "\"quoted\"", "back\\slash", "the"];
+    let words = [
+        "river",
+        "stone",
+        "naïve",
+        "東京",
+        "🙂",
+        "a",
+        "\"quoted\"",
+        "back\\slash",
+        "the",
+    ];
     let mut rng = Rng::named(7, "documents");
     let mut line = || -> String {
         let n = 3 + rng.below(9);
@@ -138,7 +148,8 @@ fn text(n: usize) -> String {
 
 /// The documents as JSON lines.
 fn jsonl(documents: &[String]) -> String {
-    let row = |text: &String| serde_json::json!({ "id": 1, "text": text, "more": [{}] }).to_string();
+    let row =
+        |text: &String| serde_json::json!({ "id": 1, "text": text, "more": [{}] }).to_string();
     documents.iter().map(row).map(|row| row + "\n").collect()
 }
 

@@ -316,7 +316,12 @@ fn from_mirror(files: &[(&str, &[u8])], home: &Path) -> Result<PathBuf> {
     }
     let server = Server::start(Vec::new());
     let recipe = recipe(&server, &body());
-    one(fetch_from(&recipe, home, Some(mirror.path()), &mut |_, _| {}))
+    one(fetch_from(
+        &recipe,
+        home,
+        Some(mirror.path()),
+        &mut |_, _| {},
+    ))
 }
 
 #[test]

@@ -241,7 +241,10 @@ fn built_in_corpora_are_the_same_every_time_and_no_document_is_in_two_parts() {
         let source = library.source(grammar.name, &mut |_, _| {}).unwrap();
         let again = library.source(grammar.name, &mut |_, _| {}).unwrap();
         let text = source.text.whole().unwrap();
-        assert_eq!((Some(text), &source.digest), (again.text.whole(), &again.digest));
+        assert_eq!(
+            (Some(text), &source.digest),
+            (again.text.whole(), &again.digest)
+        );
         assert_eq!(source.digest, sha256(text.as_bytes()));
         let shorter = synth::generate(grammar, 100_000, synth::DEFAULT_SEED).unwrap();
         assert!(text.starts_with(&shorter) && shorter.len() < 110_000);

@@ -11,15 +11,33 @@ use windtunnel::data::{
 /// Digest of the manifest under "byte" and "char". Computed with the code before streams (commit
 /// 34f149f).
 const BEFORE: [(&str, [&str; 2]); 2] = [
-    ("tales", ["676af766bd32a5d7c93d34f9e3c4bd8620c0176b4a6df7f87d5e94138dfee1e4", "746e984dca87abae6a6702110e2897bae2abd1ad5ec4bbc99a01bafdefdafcd0"]),
-    ("sums", ["3ec455aff26aaba3f674d3e5c15f0491a3dfbd4da914fe880a22bb0835ee87c8", "a096d7e022d6eb94f38653169106bf71919e199ca0699d15a18a072e0bda5a77"]),
+    (
+        "tales",
+        [
+            "676af766bd32a5d7c93d34f9e3c4bd8620c0176b4a6df7f87d5e94138dfee1e4",
+            "746e984dca87abae6a6702110e2897bae2abd1ad5ec4bbc99a01bafdefdafcd0",
+        ],
+    ),
+    (
+        "sums",
+        [
+            "3ec455aff26aaba3f674d3e5c15f0491a3dfbd4da914fe880a22bb0835ee87c8",
+            "a096d7e022d6eb94f38653169106bf71919e199ca0699d15a18a072e0bda5a77",
+        ],
+    ),
 ];
 
 /// The same of [`plain`], added as a file.
-const ADDED: [&str; 2] = ["2f5ed070005779170f54ea4f7ced2281f9823222811482b615c27e67397d5029", "63a19b37e7e3b5e66911c86cd4a45c0a17dbbfc7f28ff5d5467fbd5fe6d5c504"];
+const ADDED: [&str; 2] = [
+    "2f5ed070005779170f54ea4f7ced2281f9823222811482b615c27e67397d5029",
+    "63a19b37e7e3b5e66911c86cd4a45c0a17dbbfc7f28ff5d5467fbd5fe6d5c504",
+];
 
 /// The same of tiny Shakespeare.
-const SHAKESPEARE: [&str; 2] = ["47328c66a6c14f6b224c08f8119b6ab87d07ca98f2e6116f6c173b751dc4111c", "ad7afe96c22df7bb12bbb8a149e50e2ab0891925624f8591673cdc8c465572f9"];
+const SHAKESPEARE: [&str; 2] = [
+    "47328c66a6c14f6b224c08f8119b6ab87d07ca98f2e6116f6c173b751dc4111c",
+    "ad7afe96c22df7bb12bbb8a149e50e2ab0891925624f8591673cdc8c465572f9",
+];
 
 fn plain() -> String {
     let line = |i: u32| format!("line {i} of naïve text, {}\n", "é".repeat(i as usize % 7));
@@ -105,8 +123,12 @@ fn a_text_made_on_the_disk_is_the_one_made_in_memory_bit_for_bit() {
             }],
         });
         let elsewhere = bench.path("elsewhere");
-        let characters = whole.characters(&bench.home(), &on_disk(), &mut silent).unwrap();
-        let scanned = streamed.characters(&elsewhere, &on_disk(), &mut silent).unwrap();
+        let characters = whole
+            .characters(&bench.home(), &on_disk(), &mut silent)
+            .unwrap();
+        let scanned = streamed
+            .characters(&elsewhere, &on_disk(), &mut silent)
+            .unwrap();
         assert_eq!(scanned, characters, "{i}");
         let char = Tokenizer::of(TokenizerKind::Char, [characters.as_str()]).unwrap();
         for tokenizer in [Tokenizer::Byte, char] {
@@ -121,7 +143,10 @@ fn a_text_made_on_the_disk_is_the_one_made_in_memory_bit_for_bit() {
             let mut files: Vec<_> = crate::everything(&home.join("corpora"));
             files.retain(|(path, _)| !path.to_string_lossy().contains("scans"));
             let strip = |path: PathBuf| path.strip_prefix(&home).unwrap().to_path_buf();
-            files.into_iter().map(|(p, b)| (strip(p), b)).collect::<Vec<_>>()
+            files
+                .into_iter()
+                .map(|(p, b)| (strip(p), b))
+                .collect::<Vec<_>>()
         };
         assert!(kept(bench.home()) == kept(elsewhere), "text {i}");
     }
