@@ -3,6 +3,7 @@
 
 mod ingest {
     mod bad;
+    mod commands;
     mod files;
     #[cfg(feature = "parquet")]
     mod parquet;

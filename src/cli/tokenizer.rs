@@ -1,10 +1,10 @@
 //! `windtunnel tokenizer train|list|show`
 
-use super::{Global, output::Output};
+use super::{Global, ingest, output::Output};
 use crate::{
     data::{
         Library, Tokenizer, TokenizerChoice,
-        ingest::silent,
+        ingest::Watch,
         source::Source,
         tokenizer::{Bpe, files, training},
     },
@@ -12,7 +12,7 @@ use crate::{
     home::Home,
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{cell::RefCell, fs, path::Path};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -74,10 +74,11 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
         .iter()
         .map(|corpus| library.source(corpus, &mut |_, _| {}))
         .collect::<Result<Vec<_>>>()?;
-    let bpe = training::train_on(
-        &|take| training_parts(global, &sources, take),
-        args.vocab_size,
-    )?;
+    let watch = RefCell::new(ingest::bar(output));
+    let each = |take: &mut dyn FnMut(&str) -> Result<()>| {
+        training_parts(&global.home, &sources, &mut **watch.borrow_mut(), take)
+    };
+    let bpe = training::train_on(&each, args.vocab_size)?;
     let path = files::place(&global.home, &args.name);
     check_free(&path, &args.name, &bpe)?;
     let _lock = Home::lock(&global.home)?;
@@ -107,12 +108,14 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
 
 /// The documents that corpora are trained on; those for validation and test stay unseen.
 fn training_parts(
-    global: &Global,
+    home: &Path,
     sources: &[Source],
+    watch: &mut Watch,
     take: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let documents = |source: &Source| source.training_documents(&global.home, &mut silent, take);
-    sources.iter().try_for_each(documents)
+    sources
+        .iter()
+        .try_for_each(|source| source.training_documents(home, watch, take))
 }
 
 fn check_name(name: &str) -> Result<()> {

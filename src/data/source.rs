@@ -128,6 +128,13 @@ impl Source {
                 let mut documents = parts[Part::Train as usize].iter();
                 return documents.try_for_each(|document| take(document.0));
             }
+            Text::Files(stream) if stream.format == Format::Tokens => {
+                return Err(Error::input(
+                    format!("corpus \"{}\"", self.name),
+                    "holds tokens, not text",
+                    "add the text that they were made of, and name that",
+                ));
+            }
             Text::Files(stream) => stream,
         };
         let subject = Subject {

@@ -5,8 +5,9 @@
 //!   20240520, the second the version 1 and the third the number of ids; then 16-bit ids. With
 //!   20240801 and version 7 (llm.c's for Llama 3) the ids have 32 bits; they are taken if they fit.
 //!
-//! Documents are found by the tokenizer's end-of-text token: it is before each of them if it is the
-//! first token of all (llm.c), after each otherwise (nanoGPT). It counts as the bytes that it is
+//! Documents are found by the tokenizer's end-of-text token: it is before each of them in files with
+//! a header (llm.c's scripts put it there) and where it is the first token of all, after each
+//! otherwise (nanoGPT's scripts). It counts as the bytes that it is
 //! spelt with, in the tokens and in the bytes, as if it stood in the text.
 
 use super::{
@@ -244,7 +245,8 @@ pub fn scan(subject: &Subject, scan: &mut Scan, watch: &mut Watch) -> Result<()>
             };
             if position.at == 0 && layout.is_train(index) {
                 starts.ends = match end {
-                    Some(end) if *first == end => Ends::Before(end),
+                    // Shards after the first begin anywhere in a document.
+                    Some(end) if *first == end || ids.shard.start > 0 => Ends::Before(end),
                     Some(end) => Ends::After(end),
                     None => Ends::Nowhere,
                 };
