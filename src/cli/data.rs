@@ -8,6 +8,7 @@ use crate::{
         fetch,
         ingest::{Format, Settings},
         ngram,
+        source::Source,
         split::Part,
         synth::{self, GRAMMARS},
     },
@@ -108,26 +109,14 @@ fn list(library: &Library, output: Output) -> Result<()> {
 
 fn add(global: &Global, library: &Library, args: &AddArgs, output: Output) -> Result<()> {
     let name = &args.name;
-    let tokenizer = match &args.tokenizer {
-        None => None,
-        Some(given) => {
-            let tokenizer =
-                super::tokenizer::named(&global.home, given, "").map_err(|e| Error {
-                    place: format!("--tokenizer, {}", e.place),
-                    ..e
-                })?;
-            // A path is kept whole: a recipe may lie anywhere.
-            let path = std::fs::canonicalize(given).map(|path| path.display().to_string());
-            let is_name = matches!(tokenizer, Tokenizer::Byte | Tokenizer::Char { .. });
-            let kept = path.ok().filter(|_| !is_name && given.contains(['/', '.']));
-            Some((kept.unwrap_or_else(|| given.clone()), tokenizer))
-        }
-    };
+    let tokenizer = args.tokenizer.as_deref();
     let to_add = ToAdd {
         path: args.path.clone(),
         format: args.format.as_deref().and_then(Format::named),
         field: args.field.clone(),
-        tokenizer,
+        tokenizer: tokenizer
+            .map(|given| tokenizer_of(global, given))
+            .transpose()?,
         validation: args.validation,
         test: args.test,
     };
@@ -140,32 +129,6 @@ fn add(global: &Global, library: &Library, args: &AddArgs, output: Output) -> Re
         scan,
         left_out,
     } = &addition;
-    let mut text = format!("{name}: {} ({})", added.about(), added.sha256);
-    if let Some(scan) = scan {
-        let what = match added.format {
-            Some(Format::Tokens) => "tokens".to_string(),
-            _ => format!("bytes in {} documents", scan.documents.iter().sum::<u64>()),
-        };
-        let [train, test, validation] = scan.sizes;
-        text += &format!("\n  {what}: {train} train, {test} test, {validation} validation");
-        if scan.empty_rows > 0 {
-            text += &format!("\n  {} rows without text were left out", scan.empty_rows);
-        }
-    }
-    if !left_out.is_empty() {
-        let shown: Vec<String> = left_out
-            .iter()
-            .take(6)
-            .map(|p| p.display().to_string())
-            .collect();
-        let more = left_out.len().saturating_sub(shown.len());
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        text += &format!("\n  left out: {}{more}", shown.join(", "));
-    }
     output.result(
         "windtunnel.data_add.v1",
         &json!({
@@ -179,9 +142,52 @@ fn add(global: &Global, library: &Library, args: &AddArgs, output: Output) -> Re
             "empty_rows": scan.as_ref().map_or(0, |scan| scan.empty_rows),
             "left_out": left_out,
         }),
-        &text,
+        &described(name, &addition),
     );
     Ok(())
+}
+
+/// The tokenizer that a user names for token files, and what a record calls it.
+fn tokenizer_of(global: &Global, given: &str) -> Result<(String, Tokenizer)> {
+    let tokenizer = super::tokenizer::named(&global.home, given, "").map_err(|e| Error {
+        place: format!("--tokenizer, {}", e.place),
+        ..e
+    })?;
+    // A path is kept whole: a recipe may lie anywhere.
+    let is_file = matches!(tokenizer, Tokenizer::Bpe(_)) && given.contains(['/', '.']);
+    let path = std::fs::canonicalize(given).ok().filter(|_| is_file);
+    let name = path.map_or_else(|| given.into(), |path| path.display().to_string());
+    Ok((name, tokenizer))
+}
+
+/// What was added, for people.
+fn described(name: &str, addition: &Addition) -> String {
+    let Addition {
+        added,
+        scan,
+        left_out,
+    } = addition;
+    let mut text = format!("{name}: {} ({})", added.about(), added.sha256);
+    if let Some(scan) = scan {
+        let what = match added.format {
+            Some(Format::Tokens) => "tokens".to_string(),
+            _ => format!("bytes in {} documents", scan.documents.iter().sum::<u64>()),
+        };
+        let [train, test, validation] = scan.sizes;
+        text += &format!("\n  {what}: {train} train, {test} test, {validation} validation");
+        if scan.empty_rows > 0 {
+            text += &format!("\n  {} rows without text were left out", scan.empty_rows);
+        }
+    }
+    if !left_out.is_empty() {
+        let shown = left_out.iter().take(6);
+        let shown: Vec<String> = shown.map(|path| path.display().to_string()).collect();
+        text += &format!("\n  left out: {}", shown.join(", "));
+        if left_out.len() > shown.len() {
+            text += &format!(" and {} more", left_out.len() - shown.len());
+        }
+    }
+    text
 }
 
 fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
@@ -200,13 +206,12 @@ fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
     // A wrong file is found out before anything is written.
     fetch::find(recipe, &global.home)?;
     let _lock = Home::lock(&global.home)?;
+    let style = "{prefix} {bar:24} {bytes}/{total_bytes} {eta}";
+    let style = ProgressStyle::with_template(style);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = output.bars().then(|| {
-        let bar = ProgressBar::new(0);
-        bar.with_style(
-            ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar()),
-        )
-        .with_prefix(recipe.name.clone())
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.with_prefix(recipe.name.clone())
     });
     let files = fetch::fetch(recipe, &global.home, &mut |done, all| {
         if let Some(bar) = &bar {
@@ -217,14 +222,14 @@ fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let mut text = String::new();
-    for (file, remote) in files.iter().zip(&recipe.files) {
+    let text = files.iter().zip(&recipe.files).map(|(file, remote)| {
         let how = match remote.sha256 {
             Some(_) => "digest verified".to_string(),
             None => format!("pinned to SHA-256 {}", file.sha256),
         };
-        text += &format!("{}: {}, {how}\n", recipe.name, file.path.display());
-    }
+        format!("{}: {}, {how}", recipe.name, file.path.display())
+    });
+    let text: Vec<String> = text.collect();
     let first = files.first();
     output.result(
         "windtunnel.data_fetch.v1",
@@ -235,7 +240,7 @@ fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
             "bytes": files.iter().map(|file| file.bytes).sum::<u64>(),
             "files": files,
         }),
-        text.trim_end(),
+        &text.join("\n"),
     );
     Ok(())
 }
@@ -276,36 +281,18 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
     let counts = corpus.manifest();
     let train = beginning(&corpus, Part::Train, &tokenizer, FLOOR_BYTES[0]);
     let validation = beginning(&corpus, Part::Validation, &tokenizer, FLOOR_BYTES[1]);
-    let floors = ngram::floors(
-        train.as_bytes(),
-        validation.as_bytes(),
-        usize::from(args.orders),
-    );
-    let whole = [train.len() as u64, validation.len() as u64]
-        == [counts.train.bytes, counts.validation.bytes];
-    let of = match whole {
+    let orders = usize::from(args.orders);
+    let floors = ngram::floors(train.as_bytes(), validation.as_bytes(), orders);
+    let mut text = counted(&source, &corpus, tokenizer.vocab_size());
+    let used = [train.len() as u64, validation.len() as u64];
+    let of = match used == [counts.train.bytes, counts.validation.bytes] {
         true => String::new(),
         false => format!(
             ", of the first {} bytes to train on and the first {} for validation",
-            train.len(),
-            validation.len()
+            used[0], used[1]
         ),
     };
-    let mut text = format!(
-        "{}\n  origin     {}\n  licence    {}\n  sha256     {}\n  documents  {} train, {} test, {} validation\n  bytes      {} train, {} validation\n  tokens     {} train, {} validation; vocabulary {}\n  n-gram floors on the validation part (Witten-Bell, nats per byte{of})\n",
-        args.corpus,
-        source.origin,
-        source.licence,
-        source.digest,
-        counts.train.documents,
-        counts.test.documents,
-        counts.validation.documents,
-        counts.train.bytes,
-        counts.validation.bytes,
-        counts.train.tokens,
-        counts.validation.tokens,
-        tokenizer.vocab_size(),
-    );
+    text += &format!("  n-gram floors on the validation part (Witten-Bell, nats per byte{of})\n");
     for (idx, floor) in floors.iter().enumerate() {
         text += &format!("    order {}  {floor:.4}\n", idx + 1);
     }
@@ -320,12 +307,31 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
             "bytes": { "train": counts.train.bytes, "validation": counts.validation.bytes },
             "tokens": { "train": counts.train.tokens, "validation": counts.validation.tokens },
             "vocabulary": tokenizer.vocab_size(),
-            "floors_of_bytes": { "train": train.len(), "validation": validation.len() },
+            "floors_of_bytes": { "train": used[0], "validation": used[1] },
             "floors_nats_per_byte": floors,
         }),
         &text,
     );
     Ok(())
+}
+
+/// Where a corpus is from and how large it is, for people.
+fn counted(source: &Source, corpus: &Corpus, vocab_size: usize) -> String {
+    let counts = corpus.manifest();
+    format!(
+        "{}\n  origin     {}\n  licence    {}\n  sha256     {}\n  documents  {} train, {} test, {} validation\n  bytes      {} train, {} validation\n  tokens     {} train, {} validation; vocabulary {vocab_size}\n",
+        source.name,
+        source.origin,
+        source.licence,
+        source.digest,
+        counts.train.documents,
+        counts.test.documents,
+        counts.validation.documents,
+        counts.train.bytes,
+        counts.validation.bytes,
+        counts.train.tokens,
+        counts.validation.tokens,
+    )
 }
 
 /// The first documents of a part as text, about so many bytes.

@@ -71,6 +71,26 @@ pub struct ToAdd {
     pub test: Option<f64>,
 }
 
+impl ToAdd {
+    fn stream(&self, format: Format, files: Vec<SourceFile>) -> Stream {
+        let tokenizer = self.tokenizer.as_ref();
+        Stream {
+            format,
+            field: match format {
+                Format::Jsonl | Format::Parquet => {
+                    self.field.clone().unwrap_or_else(|| "text".into())
+                }
+                Format::Text | Format::Tokens => String::new(),
+            },
+            tokenizer: tokenizer.map(|(name, tokenizer)| TokenizerOf {
+                name: name.clone(),
+                digest: tokenizer.digest(),
+            }),
+            files,
+        }
+    }
+}
+
 /// A corpus that can be added.
 #[derive(Debug, Clone)]
 pub struct Addition {
@@ -101,50 +121,32 @@ impl Library {
         self.check_new(name)?;
         let given = to_add.path.display().to_string();
         let path = found_files::absolute(&to_add.path)?;
-        let found = found_files::find(&path, to_add.format)
+        let found = found_files::find(&path, to_add.format).map_err(|e| {
             // As the user wrote it.
-            .map_err(|e| match e.place == path.display().to_string() {
-                true => Error {
-                    place: given.clone(),
-                    ..e
-                },
-                false => e,
-            })?;
+            let place = e.place.replace(&path.display().to_string(), &given);
+            Error { place, ..e }
+        })?;
         check_options(found.format, to_add)?;
         let settings = Settings::default();
         if let (Format::Text, [file]) = (found.format, &found.files[..])
             && Compression::of(file) == Compression::None
             && found_files::facts(file)?.0 <= settings.in_memory_bytes
         {
-            let added = one_text(&given, &path, file, to_add)?;
             return Ok(Addition {
-                added,
+                added: one_text(&given, &path, file, to_add)?,
                 scan: None,
                 left_out: found.left_out,
             });
         }
-        let stream = Stream {
-            format: found.format,
-            field: match found.format {
-                Format::Jsonl | Format::Parquet => {
-                    to_add.field.clone().unwrap_or_else(|| "text".into())
-                }
-                _ => String::new(),
-            },
-            tokenizer: to_add
-                .tokenizer
-                .as_ref()
-                .map(|(name, tokenizer)| TokenizerOf {
-                    name: name.clone(),
-                    digest: tokenizer.digest(),
-                }),
-            files: found_files::describe(name, &found.files, watch)?,
-        };
-        let rule = rule(&stream, to_add);
+        let stream = to_add.stream(
+            found.format,
+            found_files::describe(name, &found.files, watch)?,
+        );
+        let split = rule(&stream, to_add);
         let subject = Subject {
             name,
             stream: &stream,
-            rule: &rule,
+            rule: &split,
             tokenizer: to_add.tokenizer.as_ref().map(|(_, tokenizer)| tokenizer),
         };
         let scan = scan::scan(&subject, &settings, watch)?;
@@ -152,7 +154,7 @@ impl Library {
             added: Added {
                 path,
                 sha256: stream.digest(),
-                split: rule,
+                split,
                 format: Some(stream.format),
                 field: stream.field,
                 tokenizer: stream.tokenizer,

@@ -152,7 +152,7 @@ impl Source {
             done: 0,
             all: stream.bytes(),
         };
-        while let Some(document) = documents.next()? {
+        while let Some(document) = documents.read_next()? {
             if document.part == Part::Train {
                 take(&document.text)?;
             }

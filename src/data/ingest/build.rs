@@ -53,14 +53,14 @@ enum Feed<'a> {
 
 impl Feed<'_> {
     /// About so many bytes more; nothing at the end.
-    fn next(&mut self, bytes: usize) -> Result<Option<Chunk>> {
+    fn read_next(&mut self, bytes: usize) -> Result<Option<Chunk>> {
         let documents = match self {
-            Self::Tokens(tokens) => return Ok(tokens.next(bytes)?.map(Chunk::Tokens)),
+            Self::Tokens(tokens) => return Ok(tokens.read_next(bytes)?.map(Chunk::Tokens)),
             Self::Text(documents) => documents,
         };
         let (mut chunk, mut size) = (Vec::new(), 0);
         while size < bytes {
-            let Some(document) = documents.next()? else {
+            let Some(document) = documents.read_next()? else {
                 break;
             };
             size += document.text.len();
@@ -112,7 +112,7 @@ impl Plan<'_> {
         let sizes = self.tokenizer.bytes_per_id();
         let mut feed = self.feed(from, &sizes)?;
         let bytes = self.settings.chunk_bytes;
-        let mut next = feed.next(bytes)?;
+        let mut next = feed.read_next(bytes)?;
         let mut progress = Progress {
             doing: "tokenise",
             name: self.source.name.clone(),
@@ -123,7 +123,7 @@ impl Plan<'_> {
             let (position, read) = (feed.position(), feed.read());
             let (made, after) = std::thread::scope(|scope| {
                 let work = scope.spawn(|| self.tokenise(chunk));
-                let after = feed.next(bytes);
+                let after = feed.read_next(bytes);
                 (work.join(), after)
             });
             let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -300,20 +300,8 @@ impl<'a> Parts<'a> {
         let state = kept.filter(same).unwrap_or(new);
         let open = |name: &str, bytes: u64| {
             let path = building.join(name);
-            let mut options = OpenOptions::new();
-            let open = || -> std::io::Result<File> {
-                let mut file = options
-                    .create(true)
-                    .truncate(false)
-                    .write(true)
-                    .open(&path)?;
-                file.set_len(bytes)?;
-                file.seek(SeekFrom::End(0))?;
-                Ok(file)
-            };
-            let mut open = open;
-            open()
-                .map(BufWriter::new)
+            let file = open_at(&path, bytes);
+            file.map(BufWriter::new)
                 .map_err(|e| Error::io(&path, "write", &e))
         };
         let tokens = TOKENS.iter().zip(&state.counts);
@@ -365,6 +353,19 @@ impl<'a> Parts<'a> {
         self.unsaved = 0;
         files::write_json(&self.building.join("state.json"), &self.state)
     }
+}
+
+/// A file to append to, cut after so many bytes.
+fn open_at(path: &Path, bytes: u64) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    file.set_len(bytes)?;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file)
 }
 
 /// Puts the parts together, and writes the manifest.

@@ -93,7 +93,7 @@ impl Column {
 
     /// The next row that has a text. Errors, with the row counted from 1, at one that is null or not
     /// UTF-8.
-    pub fn next(&mut self) -> Result<Option<Piece>> {
+    pub fn read_next(&mut self) -> Result<Option<Piece>> {
         loop {
             let Some(bytes) = self.value()? else {
                 return Ok(None);

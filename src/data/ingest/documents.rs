@@ -73,7 +73,7 @@ impl<'a> Documents<'a> {
     }
 
     /// The next document. Errors name the file and the line.
-    pub fn next(&mut self) -> Result<Option<Document>> {
+    pub fn read_next(&mut self) -> Result<Option<Document>> {
         while let Some(file) = self.stream.files.get(self.position.file) {
             let opened = match self.reader.take() {
                 Some(reader) => reader,
@@ -84,7 +84,7 @@ impl<'a> Documents<'a> {
                 mut text,
                 line,
                 last,
-            }) = reader.next()?
+            }) = reader.read_next()?
             else {
                 self.empty_rows += reader.empty();
                 self.position = Position {
@@ -188,12 +188,12 @@ pub fn without_parquet(path: &Path) -> Error {
 }
 
 impl Reader {
-    fn next(&mut self) -> Result<Option<Piece>> {
+    fn read_next(&mut self) -> Result<Option<Piece>> {
         match self {
-            Self::Text(reader) => reader.next(),
-            Self::Rows(reader) => reader.next(),
+            Self::Text(reader) => reader.read_next(),
+            Self::Rows(reader) => reader.read_next(),
             #[cfg(feature = "parquet")]
-            Self::Column(reader) => reader.next(),
+            Self::Column(reader) => reader.read_next(),
         }
     }
 

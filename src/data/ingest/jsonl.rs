@@ -49,7 +49,7 @@ impl Rows {
 
     /// The next row that has a text. Errors, with the line, at one that is not an object with the
     /// field.
-    pub fn next(&mut self) -> Result<Option<Piece>> {
+    pub fn read_next(&mut self) -> Result<Option<Piece>> {
         loop {
             self.line_bytes.clear();
             let mut reader = self.input.reader.by_ref().take(self.longest + 1);

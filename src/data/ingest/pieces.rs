@@ -59,7 +59,7 @@ impl Texts {
     }
 
     /// The next piece. Errors, with the line, when it is not UTF-8, too long, or the file is cut off.
-    pub fn next(&mut self) -> Result<Option<Piece>> {
+    pub fn read_next(&mut self) -> Result<Option<Piece>> {
         let mut bytes = Vec::new();
         let lines = match self.pieces {
             Pieces::Runs(length) => self.run(&mut bytes, length)?,

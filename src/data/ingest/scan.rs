@@ -194,7 +194,7 @@ fn length(file: &super::SourceFile) -> Result<u64> {
         // Once more, for the line where it breaks.
         Err(_) => {
             let mut texts = pieces::Texts::open(&file.path, Pieces::Lines, (0, 1), u64::MAX - 1)?;
-            while texts.next()?.is_some() {}
+            while texts.read_next()?.is_some() {}
             Ok(texts.offset)
         }
     }
@@ -212,7 +212,7 @@ fn pass(subject: &Subject, scan: &mut Scan, settings: &Settings, watch: &mut Wat
         all: stream.bytes(),
     };
     let mut n = 0;
-    while let Some(Document { text, part, .. }) = documents.next()? {
+    while let Some(Document { text, part, .. }) = documents.read_next()? {
         scan.documents[part as usize] += 1;
         scan.sizes[part as usize] += text.len() as u64;
         characters.add(&text);

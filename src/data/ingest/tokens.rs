@@ -67,41 +67,29 @@ pub struct Shard {
 /// says.
 pub fn shard(path: &Path) -> Result<Shard> {
     let mut file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
-    let bytes = file
-        .metadata()
-        .map_err(|e| Error::io(path, "read", &e))?
-        .len();
+    let reading = |e| Error::io(path, "read", &e);
+    let bytes = file.metadata().map_err(reading)?.len();
     let mut head = [0; 12];
-    let refused = |problem: String, remedy: &str| {
-        Err(Error::input(path.display().to_string(), problem, remedy))
-    };
     if bytes >= HEADER_BYTES {
-        file.read_exact(&mut head)
-            .map_err(|e| Error::io(path, "read", &e))?;
+        file.read_exact(&mut head).map_err(reading)?;
     }
     let [magic, version, count] = [0, 4, 8]
         .map(|at| i32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-    let bytes_per_token = match (magic, version) {
-        (20_240_520, 1) => 2,
-        (20_240_801, 7) => 4,
-        (20_240_520 | 20_240_801, version) => {
-            return refused(
-                format!("has llm.c's header of version {version}, which is unknown here"),
-                "known are version 1 of 16-bit ids and version 7 of 32-bit ones",
-            );
-        }
-        (20_240_522, _) => {
-            return refused(
-                "holds llm.c's questions with answers to choose from, not a text".into(),
-                "leave it out, for example with a quoted pattern such as \"*_train_*.bin\"",
-            );
-        }
-        _ if bytes % 2 == 1 => {
-            return refused(
-                format!("has {bytes} bytes: 16-bit ids without a header have an even number"),
-                "get or make this file again",
-            );
-        }
+    let (problem, remedy) = match (magic, version) {
+        (20_240_520, 1) => return with_header(path, bytes, (2, count)),
+        (20_240_801, 7) => return with_header(path, bytes, (4, count)),
+        (20_240_520 | 20_240_801, version) => (
+            format!("has llm.c's header of version {version}, which is unknown here"),
+            "known are version 1 of 16-bit ids and version 7 of 32-bit ones",
+        ),
+        (20_240_522, _) => (
+            "holds llm.c's questions with answers to choose from, not a text".into(),
+            "leave it out, for example with a quoted pattern such as \"*_train_*.bin\"",
+        ),
+        _ if bytes % 2 == 1 => (
+            format!("has {bytes} bytes: 16-bit ids without a header have an even number"),
+            "get or make this file again",
+        ),
         _ => {
             return Ok(Shard {
                 start: 0,
@@ -110,22 +98,27 @@ pub fn shard(path: &Path) -> Result<Shard> {
             });
         }
     };
-    let said = u64::try_from(count).unwrap_or(0);
-    if HEADER_BYTES + said * bytes_per_token != bytes || count < 0 {
-        return refused(
+    Err(Error::input(path.display().to_string(), problem, remedy))
+}
+
+/// What a known header says: bytes of an id, and how many there are.
+fn with_header(path: &Path, bytes: u64, (bytes_per_token, count): (u64, i32)) -> Result<Shard> {
+    let room = bytes - HEADER_BYTES;
+    match u64::try_from(count) {
+        Ok(tokens) if tokens * bytes_per_token == room => Ok(Shard {
+            start: HEADER_BYTES,
+            bytes_per_token,
+            tokens,
+        }),
+        _ => Err(Error::input(
+            path.display().to_string(),
             format!(
-                "its header says {count} ids, and {} bytes follow it, room for {}",
-                bytes - HEADER_BYTES,
-                (bytes - HEADER_BYTES) / bytes_per_token
+                "its header says {count} ids, and {room} bytes follow it, room for {}",
+                room / bytes_per_token
             ),
             "the file is cut off or was changed; get or make it again",
-        );
+        )),
     }
-    Ok(Shard {
-        start: HEADER_BYTES,
-        bytes_per_token,
-        tokens: said,
-    })
 }
 
 /// The ids of one file, checked one by one.
@@ -215,19 +208,30 @@ pub fn scan(subject: &Subject, scan: &mut Scan, watch: &mut Watch) -> Result<()>
             "name the one that made them: --tokenizer with a name or the path of a tokenizer.json",
         ));
     };
-    let sizes = tokenizer.bytes_per_id();
-    let shards = stream.files.iter().map(|file| shard(&file.path));
-    let shards = shards.collect::<Result<Vec<_>>>()?;
-    scan.lengths = shards.iter().map(|shard| shard.tokens).collect();
+    let lengths = stream.files.iter();
+    let lengths = lengths.map(|file| shard(&file.path).map(|shard| shard.tokens));
+    scan.lengths = lengths.collect::<Result<Vec<_>>>()?;
     let layout = Layout::new(stream, subject.rule);
     let all: u64 = layout.in_train(&scan.lengths);
     let borders = split::borders(all, layout.validation, layout.test).map(|at| at.ceil() as u64);
-    let mut progress = Progress {
-        doing: "read",
-        name: subject.name.into(),
-        done: 0,
-        all: stream.bytes(),
-    };
+    let starts = starts(subject, (&layout, borders), tokenizer, watch)?;
+    let at = layout.cuts(&starts, all);
+    scan.cuts = Some(Cuts {
+        at,
+        ends: starts.ends,
+    });
+    layout.count(scan, at, all);
+    Ok(())
+}
+
+/// Reads every id, and finds where documents begin in the training files.
+fn starts(
+    subject: &Subject,
+    (layout, borders): (&Layout, [u64; 2]),
+    tokenizer: &Tokenizer,
+    watch: &mut Watch,
+) -> Result<Starts> {
+    let sizes = tokenizer.bytes_per_id();
     let end = end_of_text(tokenizer, &sizes);
     let mut starts = Starts {
         ends: Ends::Nowhere,
@@ -235,45 +239,36 @@ pub fn scan(subject: &Subject, scan: &mut Scan, watch: &mut Watch) -> Result<()>
         found: [None; 2],
         documents: 0,
     };
+    let mut progress = Progress {
+        doing: "read",
+        name: subject.name.into(),
+        done: 0,
+        all: subject.stream.bytes(),
+    };
     let mut position = Position::START;
-    for (index, file) in stream.files.iter().enumerate() {
+    for (index, file) in subject.stream.files.iter().enumerate() {
         let mut ids = Ids::open(file, 0, &sizes)?;
         loop {
             let piece = ids.read(PIECE)?;
             let Some(first) = piece.first() else {
                 break;
             };
-            if position.at == 0 && layout.is_train(index) {
-                starts.ends = match end {
-                    // Shards after the first begin anywhere in a document.
-                    Some(end) if *first == end || ids.shard.start > 0 => Ends::Before(end),
-                    Some(end) => Ends::After(end),
-                    None => Ends::Nowhere,
-                };
-            }
             if layout.is_train(index) {
+                if position.at == 0 {
+                    starts.ends = match end {
+                        None => Ends::Nowhere,
+                        // Shards after the first begin anywhere in a document.
+                        Some(end) if *first == end || ids.shard.start > 0 => Ends::Before(end),
+                        Some(end) => Ends::After(end),
+                    };
+                }
                 starts.look_at(&piece, &mut position);
             }
             progress.done += piece.len() as u64 * ids.shard.bytes_per_token;
             watch(&progress)?;
         }
     }
-    let cut = match starts.found {
-        // At a document's start where there are enough of them, else exactly.
-        [Some(a), Some(b)] if starts.documents >= FEWEST as u64 && a < b && b < all => [a, b],
-        _ => borders,
-    };
-    let at = if layout.validation > 0.0 {
-        cut
-    } else {
-        [layout.test_cut(cut, &starts, all), all]
-    };
-    scan.cuts = Some(Cuts {
-        at,
-        ends: starts.ends,
-    });
-    layout.count(scan, at, all);
-    Ok(())
+    Ok(starts)
 }
 
 /// Looks for where documents begin, in the training files.
@@ -351,12 +346,17 @@ impl Layout {
             .sum()
     }
 
-    /// Where the test part begins when validation has files of its own.
-    fn test_cut(&self, cut: [u64; 2], starts: &Starts, all: u64) -> u64 {
-        match starts.found[0] {
-            _ if self.test == 0.0 => all,
-            Some(at) if starts.documents >= FEWEST as u64 && at < all => at,
-            _ => cut[0],
+    /// Where the test part and validation begin in the training files: with a document where there are
+    /// enough of them, else exactly.
+    fn cuts(&self, starts: &Starts, all: u64) -> [u64; 2] {
+        let many = starts.documents >= FEWEST as u64;
+        let [test, validation] = starts.found;
+        match (test.filter(|_| many), validation.filter(|_| many)) {
+            // Files of their own, or a part of them, are for these.
+            _ if self.validation == 0.0 && self.test == 0.0 => [all, all],
+            (Some(test), _) if self.validation == 0.0 => [test, all],
+            (Some(test), Some(validation)) if test < validation => [test, validation],
+            _ => starts.borders,
         }
     }
 
@@ -414,7 +414,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// About `bytes` bytes of tokens more, by part; nothing at the end.
-    pub fn next(&mut self, bytes: usize) -> Result<Option<[Tokenised; 3]>> {
+    pub fn read_next(&mut self, bytes: usize) -> Result<Option<[Tokenised; 3]>> {
         while let Some(file) = self.stream.files.get(self.position.file) {
             let ids = match &mut self.open {
                 Some(ids) => ids,
