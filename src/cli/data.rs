@@ -5,7 +5,7 @@ use crate::{
     data::{
         Corpus, Library, Tokenizer,
         added::{Addition, ToAdd},
-        fetch,
+        fetch::{self, FetchRecipe},
         ingest::{Format, Settings},
         ngram,
         source::Source,
@@ -190,19 +190,27 @@ fn described(name: &str, addition: &Addition) -> String {
     text
 }
 
+/// The fetch recipe of this name.
+fn recipe_of(corpus: &str) -> Result<FetchRecipe> {
+    let mut recipes = fetch::recipes()?;
+    match recipes.iter().position(|recipe| recipe.name == corpus) {
+        Some(at) => Ok(recipes.swap_remove(at)),
+        None => {
+            let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+            Err(Error::input(
+                format!("corpus \"{corpus}\""),
+                "there is no such corpus to fetch",
+                match nearest(corpus, names.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("there are: {}", names.join(", ")),
+                },
+            ))
+        }
+    }
+}
+
 fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
-    let recipes = fetch::recipes()?;
-    let Some(recipe) = recipes.iter().find(|recipe| recipe.name == corpus) else {
-        let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
-        return Err(Error::input(
-            format!("corpus \"{corpus}\""),
-            "there is no such corpus to fetch",
-            match nearest(corpus, names.iter().copied()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are: {}", names.join(", ")),
-            },
-        ));
-    };
+    let recipe = &recipe_of(corpus)?;
     // A wrong file is found out before anything is written.
     fetch::find(recipe, &global.home)?;
     let _lock = Home::lock(&global.home)?;
