@@ -155,7 +155,7 @@ fn shards_with_a_header_follow_each_other_and_documents_may_straddle_them() {
     assert_eq!(all.concat(), ids);
     assert!(all.iter().all(|part| part[0] == end));
     let share = all[2].len() as f64 / ids.len() as f64;
-    assert!((0.09..0.1).contains(&share), "{share}");
+    assert!((0.09..=0.1).contains(&share), "{share}");
 }
 
 #[test]

@@ -28,6 +28,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 /// What is made, of what.
@@ -255,14 +257,24 @@ fn lock(building: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     let file = options.create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Error::io(&path, "open", &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::Error(e)) => Err(Error::io(&path, "lock", &e)),
-        Err(TryLockError::WouldBlock) => Err(Error::input(
-            building.display().to_string(),
-            "another process is making this corpus",
-            "wait until it is done, then run the same command again",
-        )),
+    let mut tries = 20;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(e)) => return Err(Error::io(&path, "lock", &e)),
+            // A program that this process is starting has its files for a moment.
+            Err(TryLockError::WouldBlock) if tries > 0 => {
+                tries -= 1;
+                sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::input(
+                    building.display().to_string(),
+                    "another process is making this corpus",
+                    "wait until it is done, then run the same command again",
+                ));
+            }
+        }
     }
 }
 
