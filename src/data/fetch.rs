@@ -220,12 +220,15 @@ impl<'a> Wanted<'a> {
             .run(progress)?,
         }
         let remedy = "try again; if it stays so, the source has changed";
-        if let Err(error) = self.verified(&part, remedy) {
+        let right = self.verified(&part, remedy);
+        if right.is_err() {
             let _ = fs::remove_file(&part);
-            return Err(error);
         }
+        let here = SourceFile {
+            path: place.clone(),
+            ..right?
+        };
         fs::rename(&part, &place).map_err(|e| Error::io(&place, "write", &e))?;
-        let here = self.verified(&place, remedy)?;
         self.write_pin(&here)?;
         Ok(here)
     }

@@ -375,6 +375,39 @@ fn a_mirror_without_the_right_file_is_named() {
     });
 }
 
+#[test]
+fn a_download_without_a_published_digest_begins_anew_and_is_pinned() {
+    directly(
+        "a_download_without_a_published_digest_begins_anew_and_is_pinned",
+        || {
+            let home = tempfile::tempdir().unwrap();
+            let whole = Answer::file(&body());
+            let answers = vec![
+                whole.clone().cut_after(100_000),
+                whole.clone().without_length(),
+                whole,
+            ];
+            let server = Server::start(answers);
+            let mut recipe = recipe(&server, &body());
+            (recipe.files[0].sha256, recipe.files[0].bytes) = (None, None);
+            let cut = fetched(&recipe, home.path()).unwrap_err();
+            assert!(cut.problem.contains("100000 of 300000"), "{cut}");
+            let endless = fetched(&recipe, home.path()).unwrap_err();
+            assert!(endless.problem.contains("how long"), "{endless}");
+            let path = fetched(&recipe, home.path()).unwrap();
+            assert!(fs::read(&path).unwrap() == body());
+            // Halves of two different files would pass for one: nothing was gone on from.
+            assert_eq!(server.ranges(), [None, None, None]);
+            let mut files = kept(home.path());
+            files.sort();
+            assert_eq!(files, ["plays.txt", "plays.txt.pin"]);
+            fs::write(&path, b"changed").unwrap();
+            let error = fetched(&recipe, home.path()).unwrap_err();
+            assert!(error.problem.contains(&sha256(&body())), "{error}");
+        },
+    );
+}
+
 /// `windtunnel data fetch tinyshakespeare`, with a proxy that makes the internet be this machine.
 fn data_fetch(home: &Path, mirror: Option<&Path>, proxy: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));

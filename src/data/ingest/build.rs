@@ -19,7 +19,7 @@ use crate::{
         tokenised::Tokenised,
         tokenizer::Tokenizer,
     },
-    digest::sha256_file,
+    digest::{sha256_file, sha256_watched},
     error::{Error, Result},
     files,
 };
@@ -241,7 +241,7 @@ pub fn on_disk(
         // What was done counts even where the rest can't be.
         parts.save()?;
         done?;
-        finish(&building, manifest(parts.state.counts))?;
+        finish(&building, manifest(parts.state.counts), watch)?;
     }
     for name in TOKENS[1..].iter().chain(&DOCUMENTS[1..]) {
         let _ = fs::remove_file(building.join(name));
@@ -381,7 +381,7 @@ fn open_at(path: &Path, bytes: u64) -> std::io::Result<File> {
 }
 
 /// Puts the parts together, and writes the manifest.
-fn finish(building: &Path, mut manifest: Manifest) -> Result<()> {
+fn finish(building: &Path, mut manifest: Manifest, watch: &mut Watch) -> Result<()> {
     let counts = [manifest.train, manifest.test, manifest.validation];
     let writing = |e| Error::io(building, "write", &e);
     append_files(building, &TOKENS, |_, bytes| bytes.to_vec()).map_err(writing)?;
@@ -392,7 +392,16 @@ fn finish(building: &Path, mut manifest: Manifest) -> Result<()> {
         starts.flat_map(u64::to_le_bytes).collect()
     })
     .map_err(writing)?;
-    manifest.tokens_digest = sha256_file(&building.join(TOKENS[0]))?;
+    let mut progress = Progress {
+        doing: "check",
+        name: manifest.name.clone(),
+        done: 0,
+        all: 2 * counts.iter().map(|part| part.tokens).sum::<u64>(),
+    };
+    manifest.tokens_digest = sha256_watched(&building.join(TOKENS[0]), &mut |n| {
+        progress.done += n;
+        watch(&progress)
+    })?;
     manifest.documents_digest = sha256_file(&building.join(DOCUMENTS[0]))?;
     files::write_json(&building.join("manifest.json"), &manifest.sealed())
 }
