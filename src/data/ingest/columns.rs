@@ -6,7 +6,7 @@ use parquet::{
     basic::Type as Physical,
     column::reader::{ColumnReader, ColumnReaderImpl},
     data_type::{ByteArray, ByteArrayType},
-    file::reader::{ChunkReader, FileReader, SerializedFileReader},
+    file::reader::{FileReader, Length, SerializedFileReader},
 };
 use std::{
     collections::VecDeque,
