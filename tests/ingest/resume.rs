@@ -184,6 +184,7 @@ fn an_ingestion_killed_again_and_again_ends_with_the_same_bits() {
         child.wait().unwrap();
         kills += 1;
     }
+    println!("{kills} kills");
     assert!(kills >= 3, "{kills} kills");
     open(&bench.home(), &killed, "rows", &on_disk(), &mut silent).unwrap();
     assert!(made(&killed) == made(&whole), "after {kills} kills");
