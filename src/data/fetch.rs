@@ -92,9 +92,10 @@ impl FetchRecipe {
         self.files.iter().all(|file| file.place(home).exists())
     }
 
-    /// Whether some file's digest is not known before it is fetched.
-    pub fn pins(&self) -> bool {
-        self.files.iter().any(|file| file.sha256.is_none())
+    /// How many files' digests are not known before they are fetched.
+    pub fn pins(&self) -> usize {
+        let unknown = self.files.iter().filter(|file| file.sha256.is_none());
+        unknown.count()
     }
 }
 

@@ -202,9 +202,11 @@ impl Library {
             .collect();
         for recipe in fetch::recipes()? {
             let here = recipe.is_here(&self.home);
-            let pins = match recipe.pins() {
-                true => "; no published digest, pins on first use",
-                false => "",
+            let pins = match (recipe.pins(), recipe.files.len()) {
+                (0, _) => String::new(),
+                (n, all) => {
+                    format!("; pins on first use (no published digest of {n} of its {all} files)")
+                }
             };
             listed.push(Listed {
                 state: if here { "fetched" } else { "to fetch" }.into(),
