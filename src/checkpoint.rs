@@ -7,7 +7,7 @@ use crate::{
     digest::sha256_pieces,
     error::{Error, Result},
     optim::Optimizer,
-    params::Params,
+    params::{Params, Spec},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -25,6 +25,9 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many of the newest to keep, at least 1.
     pub keep: usize,
+    /// Keep the state at which a `wsd` schedule begins to cool down, for all runs that are the same
+    /// up to there.
+    pub trunk: bool,
 }
 
 impl Default for CheckpointConfig {
@@ -32,6 +35,7 @@ impl Default for CheckpointConfig {
         Self {
             every: 250,
             keep: 2,
+            trunk: true,
         }
     }
 }
@@ -83,7 +87,6 @@ pub fn save<E: Serialize>(
     optimizer: &Optimizer<f32>,
     keep: usize,
 ) -> Result<PathBuf> {
-    fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create the folder", &e))?;
     let mut tensors = Vec::new();
     for p in params.handles() {
         let spec = params.spec(p);
@@ -97,6 +100,34 @@ pub fn save<E: Serialize>(
             tensors.push((format!("{prefix}{}", spec.name), view));
         }
     }
+    let path = write(dir, (step, extra), tensors)?;
+    let old = steps(dir);
+    for step in &old[..old.len().saturating_sub(keep.max(1))] {
+        let _ = fs::remove_file(self::path(dir, *step));
+    }
+    Ok(path)
+}
+
+/// Writes parameters alone, as one can evaluate and not train on: no moments.
+pub fn save_weights<E: Serialize>(
+    dir: &Path,
+    (step, extra): (u64, &E),
+    weights: &[(Spec, Vec<f32>)],
+) -> Result<PathBuf> {
+    let tensors = weights.iter().map(|(spec, values)| {
+        let view = TensorView::new(Dtype::F32, spec.shape.clone(), as_bytes(values))
+            .expect("a parameter's bytes fit its shape");
+        (spec.name.clone(), view)
+    });
+    write(dir, (step, extra), tensors.collect())
+}
+
+fn write<E: Serialize>(
+    dir: &Path,
+    (step, extra): (u64, &E),
+    mut tensors: Vec<(String, TensorView)>,
+) -> Result<PathBuf> {
+    fs::create_dir_all(dir).map_err(|e| Error::io(dir, "create the folder", &e))?;
     let header = Header {
         schema: SCHEMA.into(),
         step,
@@ -114,10 +145,6 @@ pub fn save<E: Serialize>(
     })?;
     let path = path(dir, step);
     crate::files::replace(&path, &bytes)?;
-    let old = steps(dir);
-    for step in &old[..old.len().saturating_sub(keep.max(1))] {
-        let _ = fs::remove_file(self::path(dir, *step));
-    }
     Ok(path)
 }
 
@@ -181,6 +208,26 @@ impl Checkpoint {
             let state = optimizer.as_deref_mut().map(|o| o.state_mut(&spec));
             for (prefix, arena) in state.into_iter().flatten() {
                 read(&format!("{prefix}{}", spec.name), &mut arena[range.clone()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills variant 0 of the arenas from the weights' average, where the run kept one. Errors as
+    /// [`Checkpoint::load`] does.
+    pub fn load_average(&self, params: &mut Params<f32>) -> Result<()> {
+        let tensors = self.tensors()?;
+        let handles: Vec<_> = params.handles().collect();
+        for p in handles {
+            let (spec, range) = (params.spec(p).clone(), params.range(p, 0));
+            let name = format!("ema.{}", spec.name);
+            self.fits(&tensors, &name, &spec.shape)?;
+            let view = tensors.tensor(&name).map_err(|e| self.damaged(&e))?;
+            for (target, bytes) in params.values[range]
+                .iter_mut()
+                .zip(view.data().as_chunks::<4>().0)
+            {
+                *target = f32::from_le_bytes(*bytes);
             }
         }
         Ok(())

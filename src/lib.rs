@@ -33,9 +33,10 @@
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
 //!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`. What is larger
 //!   than memory, of any form, comes in through [`data::ingest`].
-//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own. [`trunk`]: what
+//!   runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials.
+//!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
 //!
@@ -57,11 +58,11 @@
 //! metrics checkpoint
 //! eval
 //! run
-//! run_dir
+//! run_dir trunk
 //! train
 //! recipe home
 //! session
-//! study
+//! study hf
 //! report
 //! cli
 //! ```
@@ -110,6 +111,7 @@ pub mod digest;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod hf;
 pub mod home;
 pub mod memory;
 pub mod metrics;
@@ -131,3 +133,4 @@ pub mod study;
 pub mod tape;
 pub mod toml_file;
 pub mod train;
+pub mod trunk;

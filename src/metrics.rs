@@ -120,13 +120,36 @@ pub struct Outcome {
     pub seed: u64,
     #[serde(flatten)]
     pub ending: Ending,
+    /// Of the whole run, whoever trained its first part; but the seconds are its own.
     pub cost: Cost,
+    /// Its first part was another run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branched: Option<Branched>,
     pub realised: Vec<Realised>,
     /// Digest of the validation windows that were read.
     pub windows: String,
 }
 
+/// Where a run left another's trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branched {
+    /// Steps that were not trained again.
+    pub step: u64,
+    pub tokens: u64,
+}
+
 impl Outcome {
+    /// What it cost beside what others had trained before.
+    pub fn own_cost(&self) -> Cost {
+        let shared = self.branched.map_or(0, |branched| branched.tokens);
+        let tokens = self.cost.tokens.saturating_sub(shared);
+        Cost {
+            seconds: self.cost.seconds,
+            tokens,
+            flops: self.cost.flops * tokens as f64 / self.cost.tokens.max(1) as f64,
+        }
+    }
+
     pub const SCHEMA: &str = "windtunnel.outcome.v1";
 
     /// The last evaluation, or `None` when the run diverged.

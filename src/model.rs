@@ -3,10 +3,14 @@
 //! Shape letters: K packed variants, B sequences, T tokens, C = `n_embd` channels, V vocabulary.
 //! A parameter has the leading axis K, left out in the comments here.
 
+mod config;
+pub mod variants;
+
+pub use config::{GptConfig, Parametrization, Positions};
+
 use crate::{
     error::Result,
     ops::{
-        activation::Activation,
         attention::Heads,
         cross_entropy::Tame,
         norm::{Norm, NormKind},
@@ -16,82 +20,8 @@ use crate::{
     real::Real,
     tape::{Tape, Value},
 };
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// The `[model]` table of a recipe; nanoGPT's defaults at its smallest published size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GptConfig {
-    pub n_layer: usize,
-    pub n_head: usize,
-    pub n_embd: usize,
-    /// Longest sequence, in tokens.
-    pub block_size: usize,
-    /// Probability of dropping an activation in training, 0 to 1.
-    pub dropout: f64,
-    /// Biases in linear layers and norms.
-    pub bias: bool,
-    pub norm: NormKind,
-    pub activation: Activation,
-    /// Width F of the MLP; 0 means 4C, and for a gate 8C/3 in whole eights, which is about as many
-    /// parameters (Shazeer 2020).
-    pub n_inner: usize,
-    /// The head's weights are the token embedding's.
-    pub tied: bool,
-    pub positions: Positions,
-    /// Base of rotary angles.
-    pub rope_base: f64,
-    /// Heads G of keys and values, each shared by H/G heads of queries; 0 means H.
-    pub n_kv_head: usize,
-    /// Queries and keys are divided by the root of their mean square.
-    pub qk_norm: bool,
-    /// Tokens that a token sees, itself included; 0 means all before it.
-    pub window: usize,
-    /// Blocks without an MLP.
-    pub attention_only: bool,
-    /// Logits go through cap·tanh(z/cap); 0 leaves them.
-    pub logit_cap: f64,
-    /// Weight of the squared log-sum-exp in the training loss.
-    pub z_loss: f64,
-}
-
-/// How the model knows a token's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Positions {
-    /// An embedding for each place.
-    Learned,
-    /// Queries and keys are turned by their place.
-    Rotary,
-    /// Only by what it may attend to.
-    None,
-}
-
-impl Default for GptConfig {
-    fn default() -> Self {
-        Self {
-            n_layer: 4,
-            n_head: 4,
-            n_embd: 128,
-            block_size: 64,
-            dropout: 0.0,
-            bias: false,
-            norm: NormKind::Layer,
-            activation: Activation::Gelu,
-            n_inner: 0,
-            tied: true,
-            positions: Positions::Learned,
-            rope_base: 10_000.0,
-            n_kv_head: 0,
-            qk_norm: false,
-            window: 0,
-            attention_only: false,
-            logit_cap: 0.0,
-            z_loss: 0.0,
-        }
-    }
-}
+use variants::{Pass, Site};
 
 /// A weight, and a bias where the configuration has biases.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +54,8 @@ pub struct Gpt {
     wpe: Option<Param>, // (T, C)
     blocks: Vec<Block>,
     ln_f: Weights,
-    head: Param, // (V, C), which is wte where they are tied
+    head: Param,     // (V, C), which is wte where they are tied
+    own: Vec<Param>, // the variant's
 }
 
 impl Gpt {
@@ -137,8 +68,11 @@ impl Gpt {
         };
         let gate = config.activation.fan_in();
         let small = Init::Normal(0.02);
+        // Under muP a sum over a width has the variance that it has at the base width.
+        let matrix = 0.02 / config.width_multiplier().sqrt();
         // Smaller, so that the stream's variance does not grow with depth (GPT-2).
-        let onto_stream = Init::Normal(0.02 / (2.0 * config.n_layer as f64).sqrt());
+        let onto_stream = Init::Normal(matrix / (2.0 * config.n_layer as f64).sqrt());
+        let matrix = Init::Normal(matrix);
         let wte = make.param("transformer.wte.weight", &[vocab_size, c], small);
         let wpe = (config.positions == Positions::Learned)
             .then(|| make.param("transformer.wpe.weight", &[config.block_size, c], small));
@@ -147,11 +81,11 @@ impl Gpt {
                 let at = |name| format!("transformer.h.{i}.{name}");
                 Block {
                     ln_1: make.weights(at("ln_1"), &[c], Init::Ones),
-                    c_attn: make.weights(at("attn.c_attn"), &[c + 2 * kv, c], small),
+                    c_attn: make.weights(at("attn.c_attn"), &[c + 2 * kv, c], matrix),
                     c_proj: make.weights(at("attn.c_proj"), &[c, c], onto_stream),
                     mlp: (!config.attention_only).then(|| Mlp {
                         ln_2: make.weights(at("ln_2"), &[c], Init::Ones),
-                        c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], small),
+                        c_fc: make.weights(at("mlp.c_fc"), &[f * gate, c], matrix),
                         c_out: make.weights(at("mlp.c_proj"), &[c, f], onto_stream),
                     }),
                 }
@@ -162,6 +96,8 @@ impl Gpt {
             true => wte,
             false => make.param("lm_head.weight", &[vocab_size, c], small),
         };
+        let own = config.variant_specs(vocab_size).into_iter();
+        let own = own.map(|spec| make.add(spec)).collect();
         let gpt = Self {
             config: config.clone(),
             vocab_size,
@@ -170,6 +106,7 @@ impl Gpt {
             blocks,
             ln_f,
             head,
+            own,
         };
         (gpt, make.specs)
     }
@@ -181,33 +118,80 @@ impl Gpt {
         tokens: &Arc<[u32]>,
         t: usize,
     ) -> Result<Value> {
+        self.hidden_seen(tape, tokens, t, &mut |_, _, _| {})
+    }
+
+    /// The same, with `see` shown what passes each [`Site`].
+    pub fn hidden_seen<R: Real>(
+        &self,
+        tape: &mut Tape<R>,
+        tokens: &Arc<[u32]>,
+        t: usize,
+        see: &mut dyn FnMut(Site, &Tape<R>, Value),
+    ) -> Result<Value> {
         let GptConfig {
             dropout,
             norm: kind,
+            norm_eps: eps,
             activation,
             ..
         } = self.config;
+        let mut at = |tape: &mut Tape<R>, site: Site, x: Value| {
+            let x = self.vary(tape, site, x, tokens, t)?;
+            see(site, tape, x);
+            Ok::<Value, crate::error::Error>(x)
+        };
         let x = tape.embed(tokens, t, self.wte, self.wpe)?; // (K, B·T, C)
+        let x = at(tape, Site::Embedded, x)?;
         let mut x = tape.dropout(x, dropout, t)?;
         let mut branch = None;
-        for block in &self.blocks {
+        for (i, block) in self.blocks.iter().enumerate() {
             let h;
-            (x, h) = norm(tape, (x, branch), kind, block.ln_1)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), block.ln_1)?;
             let qkv = linear(tape, h, block.c_attn)?; // (K, B·T, C + 2·G·D)
+            let qkv = at(tape, Site::Qkv(i), qkv)?;
             let qkv = self.place(tape, qkv, t)?;
             let h = tape.attention(qkv, t, self.heads(), dropout)?; // (K, B·T, C)
+            let h = at(tape, Site::Attended(i), h)?;
             let h = linear(tape, h, block.c_proj)?;
+            let h = at(tape, Site::AttentionOut(i), h)?;
             branch = Some(tape.dropout(h, dropout, t)?);
 
             let Some(mlp) = block.mlp else { continue };
             let h;
-            (x, h) = norm(tape, (x, branch), kind, mlp.ln_2)?;
+            (x, h) = norm(tape, (x, branch), (kind, eps), mlp.ln_2)?;
             let h = linear(tape, h, mlp.c_fc)?; // (K, B·T, F), or 2F for a gate
             let h = tape.activation(h, activation)?; // (K, B·T, F)
+            let h = at(tape, Site::Inner(i), h)?;
             let h = linear(tape, h, mlp.c_out)?; // (K, B·T, C)
+            let h = at(tape, Site::MlpOut(i), h)?;
             branch = Some(tape.dropout(h, dropout, t)?);
         }
-        Ok(norm(tape, (x, branch), kind, self.ln_f)?.1)
+        let (_, h) = norm(tape, (x, branch), (kind, eps), self.ln_f)?;
+        let h = at(tape, Site::Final, h)?;
+        // Under muP, for a head that does not start smaller in a wider model.
+        tape.scale(h, 1.0 / self.config.width_multiplier())
+    }
+
+    /// What the variant makes of a value, if there is one.
+    fn vary<R: Real>(
+        &self,
+        tape: &mut Tape<R>,
+        site: Site,
+        x: Value,
+        tokens: &Arc<[u32]>,
+        t: usize,
+    ) -> Result<Value> {
+        let Some(variant) = self.config.variant else {
+            return Ok(x);
+        };
+        let pass = Pass {
+            config: &self.config,
+            own: &self.own,
+            tokens,
+            t,
+        };
+        variant.apply(tape, site, x, &pass)
     }
 
     /// Queries and keys normed and turned by their place, where the configuration says so.
@@ -232,6 +216,7 @@ impl Gpt {
             queries: self.config.n_head,
             keys: self.config.kv_heads(),
             window: self.config.window,
+            scale: self.config.score_scale(),
         }
     }
 
@@ -279,10 +264,16 @@ impl Gpt {
 fn norm<R: Real>(
     tape: &mut Tape<R>,
     (x, branch): (Value, Option<Value>),
-    kind: NormKind,
+    (kind, eps): (NormKind, f64),
     Weights { weight, bias }: Weights,
 ) -> Result<(Value, Value)> {
-    tape.add_norm(x, branch, Norm { kind, weight, bias })
+    let norm = Norm {
+        kind,
+        eps,
+        weight,
+        bias,
+    };
+    tape.add_norm(x, branch, norm)
 }
 
 fn linear<R: Real>(tape: &mut Tape<R>, x: Value, w: Weights) -> Result<Value> {
@@ -296,9 +287,13 @@ struct Maker {
 }
 
 impl Maker {
-    fn param(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Param {
-        self.specs.push(Spec::new(name, shape, init));
+    fn add(&mut self, spec: Spec) -> Param {
+        self.specs.push(spec);
         Param(self.specs.len() - 1)
+    }
+
+    fn param(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Param {
+        self.add(Spec::new(name, shape, init))
     }
 
     fn weights(&mut self, name: String, shape: &[usize], init: Init) -> Weights {
@@ -307,106 +302,5 @@ impl Maker {
             .bias
             .then(|| self.param(format!("{name}.bias"), &shape[..1], Init::Zeros));
         Weights { weight, bias }
-    }
-}
-
-impl GptConfig {
-    /// Parameters of the whole model, position embeddings included.
-    pub fn n_params(&self, vocab_size: usize) -> u64 {
-        let (c, l) = (self.n_embd as u64, self.n_layer as u64);
-        let (f, gate) = (self.inner() as u64, self.activation.fan_in() as u64);
-        let kv = self.kv_width() as u64;
-        let norm = if self.bias { 2 * c } else { c };
-        let bias = if self.bias { 1 } else { 0 };
-        let attention = 2 * c * c + 2 * kv * c + norm + bias * (2 * c + 2 * kv);
-        let mlp = match self.attention_only {
-            true => 0,
-            false => (gate + 1) * f * c + norm + bias * (gate * f + c),
-        };
-        let tables = if self.tied { 1 } else { 2 };
-        let embeddings = vocab_size as u64 * tables + self.places() as u64;
-        embeddings * c + l * (attention + mlp) + norm
-    }
-
-    /// Position embeddings.
-    fn places(&self) -> usize {
-        match self.positions {
-            Positions::Learned => self.block_size,
-            _ => 0,
-        }
-    }
-
-    /// Channels D of a head.
-    pub fn head_dim(&self) -> usize {
-        self.n_embd / self.n_head
-    }
-
-    /// Heads G of keys and values.
-    pub fn kv_heads(&self) -> usize {
-        match self.n_kv_head {
-            0 => self.n_head,
-            n => n,
-        }
-    }
-
-    fn kv_width(&self) -> usize {
-        self.kv_heads() * self.head_dim()
-    }
-
-    /// Width F of the MLP.
-    pub fn inner(&self) -> usize {
-        match (self.n_inner, self.activation) {
-            (0, Activation::Swiglu) => (8 * self.n_embd).div_ceil(3).next_multiple_of(8),
-            (0, _) => 4 * self.n_embd,
-            (n, _) => n,
-        }
-    }
-
-    /// FLOPs of training on one token, forward and backward: 6 for each parameter but embeddings
-    /// that are only looked up, and 12·L·C·T for attention (PaLM's appendix B; nanoGPT's
-    /// `estimate_mfu`), with the window in place of T where that is shorter.
-    pub fn flops_per_token(&self, vocab_size: usize) -> f64 {
-        let untied = if self.tied { 0 } else { vocab_size };
-        let looked_up = ((self.places() + untied) * self.n_embd) as u64;
-        let seen = match self.window {
-            0 => self.block_size,
-            window => window.min(self.block_size),
-        };
-        let attention = 12 * self.n_layer * self.n_embd * seen;
-        (6 * (self.n_params(vocab_size) - looked_up)) as f64 + attention as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_agree_with_the_arenas_and_with_gpt_2() {
-        for (bias, activation) in [(false, Activation::Gelu), (true, Activation::Swiglu)] {
-            for (tied, n_inner) in [(true, 0), (false, 100)] {
-                let config = GptConfig {
-                    n_kv_head: if tied { 0 } else { 2 },
-                    bias,
-                    activation,
-                    tied,
-                    n_inner,
-                    ..Default::default()
-                };
-                let (_, specs) = Gpt::new(&config, 65);
-                let total: usize = specs.iter().map(Spec::len).sum();
-                assert_eq!(config.n_params(65), total as u64);
-            }
-        }
-        // GPT-2 small as released: 124,439,808 parameters with the head tied.
-        let gpt2 = GptConfig {
-            n_layer: 12,
-            n_head: 12,
-            n_embd: 768,
-            block_size: 1024,
-            bias: true,
-            ..Default::default()
-        };
-        assert_eq!(gpt2.n_params(50257), 124_439_808);
     }
 }

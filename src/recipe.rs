@@ -139,6 +139,7 @@ impl Recipe {
         self.check_rates(places)?;
         self.check_optimizer(places)?;
         self.check_schedule(places)?;
+        self.check_parametrization(places)?;
         normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
         if !self.eval.corpora.is_empty() {
             positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
@@ -165,12 +166,30 @@ impl Recipe {
             ("model.n_inner", m.n_inner as u64, 0, SIZE),
             ("model.n_kv_head", m.n_kv_head as u64, 0, SIZE),
             ("model.window", m.window as u64, 0, SIZE),
+            (
+                "model.base_width",
+                m.base_width.unwrap_or(1) as u64,
+                1,
+                SIZE,
+            ),
+            (
+                "model.base_head_dim",
+                m.base_head_dim.unwrap_or(1) as u64,
+                1,
+                SIZE,
+            ),
             ("batch.rows", self.batch.rows as u64, 1, SIZE),
             ("eval.every", self.eval.every, 0, MOST),
             ("eval.windows", self.eval.windows as u64, 0, MOST),
             ("checkpoint.every", self.checkpoint.every, 0, MOST),
             ("checkpoint.keep", self.checkpoint.keep as u64, 1, SIZE),
             ("log.every", self.log.every, 1, MOST),
+            (
+                "schedule.warmup_steps",
+                self.schedule.warmup_steps.unwrap_or(0),
+                0,
+                MOST,
+            ),
         ] {
             if !(least..=most).contains(&value) {
                 let remedy = format!("use {least} to {most}");

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     files,
     metrics::{Outcome, Record},
+    model::variants::Variant,
     run::Run,
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,15 @@ use std::{
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
+
+/// What computes a run: device class, the sources that decide numbers, and its variant's source.
+pub fn numerics_of(run: &Run, device: &DeviceClass) -> serde_json::Value {
+    serde_json::json!({
+        "device": device,
+        "sources": env!("WINDTUNNEL_NUMERICS"),
+        "variant": run.model.variant.map(Variant::source_digest),
+    })
+}
 
 /// What a trial is but for its seed: a digest of recipe, data, device class and the sources that
 /// decide numbers (the git revision does not). Trials of one design differ by chance alone.
@@ -28,8 +38,7 @@ impl Design {
         Self(sha256_json(&serde_json::json!({
             "run": run.identity(),
             "data": data_digests,
-            "device": device,
-            "numerics": env!("WINDTUNNEL_NUMERICS"),
+            "numerics": numerics_of(run, device),
         })))
     }
 
@@ -61,7 +70,8 @@ impl fmt::Display for TrialId {
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// "start", "resume", "interrupted" or "finish".
+    /// "start", "branch" (from a trunk), "resume", "interrupted" or "finish"; "import" for a model
+    /// that was trained elsewhere.
     pub kind: String,
     pub step: u64,
     /// Seconds since 1970.
@@ -176,13 +186,12 @@ impl RunDir {
             .collect()
     }
 
-    /// Writes what is known before the first step, and the event that it starts or goes on.
-    pub(crate) fn begin(&self, run: &Run, device: &DeviceClass, step: u64) -> Result<()> {
+    /// Writes what is known before the first step.
+    pub(crate) fn describe(&self, run: &Run, device: &DeviceClass) -> Result<()> {
         fs::create_dir_all(&self.path)
             .map_err(|e| Error::io(&self.path, "create the folder", &e))?;
         files::replace(&self.recipe(), run.to_toml().as_bytes())?;
-        files::write_json(&self.path.join("env.json"), &Environment::here(device))?;
-        self.event(if step == 0 { "start" } else { "resume" }, step)
+        files::write_json(&self.path.join("env.json"), &Environment::here(device))
     }
 
     /// Appends an event and makes sure that it is on the disk.

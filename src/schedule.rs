@@ -46,6 +46,9 @@ pub struct ScheduleConfig {
     pub kind: ScheduleKind,
     /// Length of the linear warm-up as a fraction of all steps, 0 to 1.
     pub warmup: f64,
+    /// The same in steps; where it is written, `warmup` is not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
     /// Rate when all steps are done as a fraction of the peak, 0 to 1; the last step's is one
     /// step's fall above it. A constant rate has no use for it.
     #[serde(rename = "final")]
@@ -63,6 +66,7 @@ impl Default for ScheduleConfig {
         Self {
             kind: ScheduleKind::Cosine,
             warmup: 0.02,
+            warmup_steps: None,
             final_fraction: 0.1,
             cooldown: None,
             cooldown_shape: None,
@@ -101,7 +105,8 @@ pub struct Schedule {
 
 impl Schedule {
     pub fn new(config: &ScheduleConfig, peak: f64, steps: u64) -> Self {
-        let warmup_steps = (config.warmup * steps as f64).round() as u64;
+        let fraction = (config.warmup * steps as f64).round() as u64;
+        let warmup_steps = config.warmup_steps.unwrap_or(fraction).min(steps);
         let cooldown_steps = (config.cooldown() * steps as f64).round() as u64;
         Self {
             config: config.clone(),
@@ -111,6 +116,17 @@ impl Schedule {
             cooldown_steps: cooldown_steps.min(steps.saturating_sub(warmup_steps)),
             steps,
         }
+    }
+
+    pub fn warmup_steps(&self) -> u64 {
+        self.warmup_steps
+    }
+
+    /// Steps before the cooldown, if there is one: up to there the rate does not depend on how many
+    /// steps there are.
+    pub fn cooldown_start(&self) -> Option<u64> {
+        let start = self.steps.saturating_sub(self.cooldown_steps);
+        (self.config.kind == ScheduleKind::Wsd && start < self.steps).then_some(start)
     }
 
     /// The rate for optimizer step `step`, counted from 0. As in nanoGPT, step 0 already has a
@@ -187,6 +203,7 @@ mod tests {
             final_fraction: 0.0,
             cooldown: Some(0.4),
             cooldown_shape: Some(shape),
+            ..Default::default()
         };
         Schedule::new(&config, 2.0, steps)
     }
@@ -228,6 +245,36 @@ mod tests {
         let expected = [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.5, 1.0, 0.5];
         assert_eq!(rates, expected);
         assert_eq!(schedule.lr(10), 0.0);
+    }
+
+    #[test]
+    fn before_its_cooldown_a_run_does_not_know_how_long_it_is() {
+        let of = |steps: u64, cooldown: f64, shape| {
+            let config = ScheduleConfig {
+                kind: ScheduleKind::Wsd,
+                warmup_steps: Some(7),
+                cooldown: Some(cooldown),
+                cooldown_shape: Some(shape),
+                ..Default::default()
+            };
+            Schedule::new(&config, 3e-3, steps)
+        };
+        let long = of(1000, 0.1, CooldownShape::Linear);
+        for steps in [20, 100, 333] {
+            let short = of(steps, 0.3, CooldownShape::Sqrt);
+            let start = short.cooldown_start().unwrap();
+            assert_eq!(start, steps - (0.3 * steps as f64).round() as u64);
+            assert!((0..start).all(|step| short.lr(step) == long.lr(step)));
+            // A root falls at once where it begins.
+            assert!(short.lr(start + 1) < long.lr(start + 1));
+        }
+        assert_eq!(of(10, 0.0, CooldownShape::Linear).cooldown_start(), None);
+        // A warm-up that is longer than the run is the run.
+        let config = ScheduleConfig {
+            warmup_steps: Some(50),
+            ..Default::default()
+        };
+        assert_eq!(Schedule::new(&config, 1.0, 9).lr(8), 0.9);
     }
 
     #[test]
@@ -273,7 +320,7 @@ mod tests {
             warmup: 0.5,
             cooldown: Some(0.5),
             final_fraction: 0.0,
-            cooldown_shape: None,
+            ..Default::default()
         };
         // Five steps: 2.5 and 2.5 are both rounded up.
         let schedule = Schedule::new(&config, 1.0, 5);

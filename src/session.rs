@@ -1,5 +1,9 @@
 //! From names to things: a recipe's corpora opened, its trial addressed, a run's weights read back.
 
+mod restored;
+
+pub use restored::TextNats;
+
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{
@@ -22,6 +26,7 @@ use crate::{
     run_dir::{Design, RunDir, TrialId},
     tape::{Mode, Tape},
     train::{CheckpointExtra, Job, RunData, Trainer},
+    trunk::Trunk,
 };
 use std::{
     collections::BTreeMap,
@@ -52,6 +57,8 @@ pub struct Trial {
     pub design: Design,
     pub id: TrialId,
     pub dir: RunDir,
+    /// What it may share with others.
+    pub trunk: Option<Trunk>,
 }
 
 impl Session {
@@ -195,6 +202,7 @@ impl Session {
             dir: &trial.dir,
             design: &trial.design,
             trial: &trial.id,
+            trunk: trial.trunk.as_ref(),
             stop,
         }
     }
@@ -215,6 +223,7 @@ impl Session {
             .collect();
         digests.extend(data.windows.iter().map(|(_, w)| w.digest().to_string()));
         let design = Design::new(&run, &digests, &self.compute.class);
+        let trunk = Trunk::of(&self.home, &run, &digests, &self.compute.class);
         let id = TrialId::new(&design, run.seed);
         let dir = RunDir::of(&self.home, &id);
         Ok(Trial {
@@ -223,6 +232,7 @@ impl Session {
             design,
             id,
             dir,
+            trunk,
         })
     }
 

@@ -10,7 +10,9 @@ use crate::{
     device::Compute,
     error::{Error, Kind, Result},
     eval::evaluate,
-    metrics::{Averaged, Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord},
+    metrics::{
+        Averaged, Branched, Cost, DataRecord, Ending, EvalRecord, Outcome, Record, StepRecord,
+    },
     model::Gpt,
     ops::grad_norm::grad_norm,
     optim::Optimizer,
@@ -21,6 +23,7 @@ use crate::{
     run_dir::{Design, RunDir, TrialId},
     schedule::Schedule,
     tape::{Mode, PassPosition, Tape},
+    trunk::Trunk,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -46,6 +49,9 @@ pub struct CheckpointExtra {
     pub trial: String,
     pub tokenizer: Tokenizer,
     pub cost: Cost,
+    /// The first part was another trial's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branched: Option<Branched>,
 }
 
 /// What happens while a run goes on, for progress bars.
@@ -93,7 +99,9 @@ impl Trainer {
             run.batch.rows,
             run.seed,
         )?;
-        let optimizer = Optimizer::new(&params, &run.optimizer).averaging(&params, run.eval.ema);
+        let optimizer = Optimizer::new(&params, &run.optimizer)
+            .widened(run.model.width_multiplier())
+            .averaging(&params, run.eval.ema);
         Ok(Self {
             gpt,
             optimizer,
@@ -244,6 +252,7 @@ pub struct Job<'a> {
     pub dir: &'a RunDir,
     pub design: &'a Design,
     pub trial: &'a TrialId,
+    pub trunk: Option<&'a Trunk>,
     /// Set from outside to stop: the run saves and ends with [`Kind::Interrupted`].
     pub stop: &'a AtomicBool,
 }
@@ -257,9 +266,7 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
         return Ok(outcome);
     }
     let mut trainer = Trainer::new(job.run, job.data.clone(), job.compute)?;
-    let restored = trainer.restore(job.dir)?;
-    let spent_before = restored.as_ref().map_or(0.0, |extra| extra.cost.seconds);
-    job.dir.begin(job.run, &job.compute.class, trainer.step)?;
+    let begun = begin(&job, &mut trainer)?;
     let mut metrics = job.dir.metrics(trainer.step, job.run.steps)?;
     let started = Instant::now();
     let (steps, eval_every, save_every) =
@@ -300,17 +307,24 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
             metrics.write(&Record::Eval(eval))?;
             metrics.write(&trainer.drawn())?;
         }
+        let extra = |trainer: &Trainer| CheckpointExtra {
+            trial: job.trial.to_string(),
+            tokenizer: job.data.tokenizer.clone(),
+            cost: cost(trainer, begun.seconds + started.elapsed().as_secs_f64()),
+            branched: begun.branched,
+        };
+        if let Some(trunk) = job.trunk.filter(|trunk| trunk.step() == step)
+            && !trunk.is_whole()
+        {
+            metrics.sync()?;
+            let (params, optimizer) = (&trainer.tape.params, &trainer.optimizer);
+            trunk.keep(job.dir, &extra(&trainer), params, optimizer)?;
+        }
         let stop = job.stop.load(Ordering::Relaxed);
         if due(step, save_every) || step == steps || stop {
             // First what led to this step, then the step: a kill between the two loses nothing.
             metrics.sync()?;
-            let cost = cost(&trainer, spent_before + started.elapsed().as_secs_f64());
-            let extra = CheckpointExtra {
-                trial: job.trial.to_string(),
-                tokenizer: job.data.tokenizer.clone(),
-                cost,
-            };
-            trainer.save(job.dir, &extra)?;
+            trainer.save(job.dir, &extra(&trainer))?;
         }
         if stop && step < steps {
             job.dir.event("interrupted", step)?;
@@ -329,12 +343,53 @@ pub fn train(job: Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome> {
         design: job.design.as_str().into(),
         seed: job.run.seed,
         ending: ending.expect("the loop ends with an ending"),
-        cost: cost(&trainer, spent_before + started.elapsed().as_secs_f64()),
+        cost: cost(&trainer, begun.seconds + started.elapsed().as_secs_f64()),
+        branched: begun.branched,
         realised: trainer.batches.realised(trainer.step),
         windows: windows_digest(&job.data.windows),
     };
     job.dir.finish(&outcome, trainer.step)?;
     Ok(outcome)
+}
+
+/// What there was of a run before this process.
+struct Begun {
+    seconds: f64,
+    branched: Option<Branched>,
+}
+
+/// Takes a run up where it was left: at its newest checkpoint, or on its trunk, or at step 0.
+fn begin(job: &Job, trainer: &mut Trainer) -> Result<Begun> {
+    if let Some(trunk) = job.trunk
+        && checkpoint::steps(&job.dir.checkpoints()).is_empty()
+    {
+        trunk.graft(job.dir)?;
+    }
+    let restored = trainer.restore(job.dir)?;
+    // A checkpoint of another trial is a trunk's, and its seconds were another trial's too.
+    let own = restored.filter(|extra| extra.trial == job.trial.to_string());
+    let branched = Branched {
+        step: trainer.step,
+        tokens: trainer.tokens(),
+    };
+    let begun = match &own {
+        Some(extra) => Begun {
+            seconds: extra.cost.seconds,
+            branched: extra.branched,
+        },
+        None => Begun {
+            seconds: 0.0,
+            branched: (trainer.step > 0).then_some(branched),
+        },
+    };
+    let event = match (trainer.step, &own) {
+        (0, _) => "start",
+        (_, None) => "branch",
+        (_, Some(_)) => "resume",
+    };
+    job.dir.describe(job.run, &job.compute.class)?;
+    job.dir.event(event, trainer.step)?;
+    Ok(begun)
 }
 
 fn cost(trainer: &Trainer, seconds: f64) -> Cost {

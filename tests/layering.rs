@@ -17,11 +17,11 @@ const LAYERS: [&[&str]; 15] = [
     &["metrics", "checkpoint"],
     &["eval"],
     &["run"],
-    &["run_dir"],
+    &["run_dir", "trunk"],
     &["train"],
     &["recipe", "home"],
     &["session"],
-    &["study"],
+    &["study", "hf"],
     &["report"],
     &["cli"],
 ];

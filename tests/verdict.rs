@@ -44,6 +44,7 @@ fn outcome(seed: u64, bpb: Option<f64>) -> Outcome {
         }
     };
     Outcome {
+        branched: None,
         schema: Outcome::SCHEMA.into(),
         trial: format!("{seed}"),
         design: String::new(),

@@ -7,6 +7,7 @@ use crate::{
     metrics::{EvalRecord, Record},
     run::Run,
     run_dir::RunDir,
+    session::{Session, restore},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ pub struct Args {
     first: String,
     /// Another run
     second: String,
+    /// Evaluate both on these corpora, with commas between them, instead of looking at what they logged
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    corpus: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -38,12 +42,29 @@ struct Pair {
     difference: f64,
 }
 
+/// The newest checkpoints of two runs on the same corpora, each with its own tokenizer.
+#[derive(Serialize)]
+struct OnCorpora {
+    runs: [String; 2],
+    steps: [u64; 2],
+    differences: BTreeMap<String, (String, String)>,
+    /// Bits per byte by corpus.
+    bpb: BTreeMap<String, [f64; 2]>,
+    warning: &'static str,
+}
+
 const WARNING: &str = "one pair of runs has no interval: seeds alone move losses this way and that; a study pairs several";
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
     let dirs = [&args.first, &args.second].map(|name| Home::find_run(&global.home, name));
     let [first, second] = dirs;
     let (first, second) = (first?, second?);
+    if !args.corpus.is_empty() {
+        let compared = on_corpora(global, [&first, &second], &args.corpus, output)?;
+        let text = on_corpora_text(&compared);
+        output.result("windtunnel.compare_corpora.v1", &compared, &text);
+        return Ok(());
+    }
     let evals = [evals(&first)?, evals(&second)?];
     let comparison = Comparison {
         runs: [&first, &second].map(|dir| dir.path().display().to_string()),
@@ -55,11 +76,53 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         return Err(Error::input(
             format!("{} {}", args.first, args.second),
             "the runs have no evaluation at the same step",
-            "train both further, or with the same eval.every",
+            "train both further, or with the same eval.every; or say --corpus A,B to evaluate both on these",
         ));
     }
     output.result("windtunnel.compare.v1", &comparison, &text(&comparison));
     Ok(())
+}
+
+fn on_corpora(
+    global: &Global,
+    dirs: [&RunDir; 2],
+    corpora: &[String],
+    output: Output,
+) -> Result<OnCorpora> {
+    let session =
+        Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
+    let evaluate = |dir: &RunDir| restore(&session, dir)?.evaluate_on(&session, corpora, 0);
+    let [first, second] = dirs.map(evaluate);
+    let (first, second) = (first?, second?);
+    let both = first.val.iter().zip(second.val.values());
+    Ok(OnCorpora {
+        runs: dirs.map(|dir| dir.path().display().to_string()),
+        steps: [first.step, second.step],
+        differences: differences(
+            &Run::load(&dirs[0].recipe())?,
+            &Run::load(&dirs[1].recipe())?,
+        ),
+        bpb: both
+            .map(|((name, a), b)| (name.clone(), [a.bpb, b.bpb]))
+            .collect(),
+        warning: WARNING,
+    })
+}
+
+fn on_corpora_text(c: &OnCorpora) -> String {
+    let mut text = String::new();
+    for ((word, run), step) in ["first ", "second"].iter().zip(&c.runs).zip(c.steps) {
+        text += &format!("{word}    {run} at step {step}\n");
+    }
+    text += &in_words(&c.differences);
+    text += "\ncorpus                 first bpb  second bpb  second - first\n";
+    for (corpus, [first, second]) in &c.bpb {
+        text += &format!(
+            "{corpus:<20} {first:>11.4} {second:>11.4} {:>+15.4}\n",
+            second - first
+        );
+    }
+    text + "\n" + c.warning + "\n"
 }
 
 fn evals(dir: &RunDir) -> Result<Vec<EvalRecord>> {
@@ -122,12 +185,7 @@ fn flatten(prefix: &str, value: &serde_json::Value, leaves: &mut BTreeMap<String
 
 fn text(c: &Comparison) -> String {
     let mut text = format!("first     {}\nsecond    {}\n", c.runs[0], c.runs[1]);
-    if c.differences.is_empty() {
-        text += "the recipes are the same\n";
-    }
-    for (path, (first, second)) in &c.differences {
-        text += &format!("differs   {path}: {first} → {second}\n");
-    }
+    text += &in_words(&c.differences);
     text += "\n   step   first bpb  second bpb  second - first\n";
     for pair in &c.evals {
         text += &format!(
@@ -136,4 +194,14 @@ fn text(c: &Comparison) -> String {
         );
     }
     text + "\n" + c.warning + "\n"
+}
+
+fn in_words(differences: &BTreeMap<String, (String, String)>) -> String {
+    if differences.is_empty() {
+        return "the recipes are the same\n".into();
+    }
+    let line = |(path, (first, second)): (&String, &(String, String))| {
+        format!("differs   {path}: {first} → {second}\n")
+    };
+    differences.iter().map(line).collect()
 }

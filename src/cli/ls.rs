@@ -4,6 +4,7 @@ use super::{Global, output::Output};
 use crate::{
     checkpoint,
     error::Result,
+    hf::Origin,
     home::Home,
     run::Run,
     run_dir::RunDir,
@@ -23,6 +24,15 @@ struct Listing {
     studies: Vec<StudyLine>,
     trials: Vec<TrialLine>,
     unfinished: Vec<Unfinished>,
+    imported: Vec<Imported>,
+}
+
+/// A model that was trained elsewhere.
+#[derive(Serialize)]
+struct Imported {
+    id: String,
+    layout: &'static str,
+    parameters: u64,
 }
 
 /// A run without an outcome.
@@ -44,6 +54,7 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         studies: ledger.studies()?,
         trials: ledger.trials()?,
         unfinished: unfinished(global)?,
+        imported: imported(global)?,
     };
     output.result("windtunnel.ls.v1", &listing, &text(&listing, global));
     Ok(())
@@ -53,7 +64,7 @@ fn unfinished(global: &Global) -> Result<Vec<Unfinished>> {
     let mut unfinished = Vec::new();
     for id in Home::runs(&global.home) {
         let dir = RunDir::new(global.home.join("runs").join(&id));
-        if dir.outcome()?.is_none() && dir.recipe().exists() {
+        if dir.outcome()?.is_none() && dir.recipe().exists() && Origin::of(&dir)?.is_none() {
             unfinished.push(Unfinished {
                 step: checkpoint::steps(&dir.checkpoints()).pop().unwrap_or(0),
                 steps: Run::load(&dir.recipe())?.steps,
@@ -64,8 +75,23 @@ fn unfinished(global: &Global) -> Result<Vec<Unfinished>> {
     Ok(unfinished)
 }
 
+fn imported(global: &Global) -> Result<Vec<Imported>> {
+    let mut imported = Vec::new();
+    for id in Home::runs(&global.home) {
+        if let Some(origin) = Origin::of(&RunDir::new(global.home.join("runs").join(&id)))? {
+            imported.push(Imported {
+                id,
+                layout: origin.layout.name(),
+                parameters: origin.parameters,
+            });
+        }
+    }
+    Ok(imported)
+}
+
 fn text(listing: &Listing, global: &Global) -> String {
-    if listing.studies.is_empty() && listing.trials.is_empty() && listing.unfinished.is_empty() {
+    let trained = !listing.trials.is_empty() || !listing.unfinished.is_empty();
+    if listing.studies.is_empty() && !trained && listing.imported.is_empty() {
         return format!(
             "nothing in {} yet; try: windtunnel run configs/studies/quickstart.toml",
             global.home.display()
@@ -102,6 +128,12 @@ fn text(listing: &Listing, global: &Global) -> String {
         text += &format!(
             "{:<16} saved at step {} of {}\n",
             run.id, run.step, run.steps
+        );
+    }
+    for run in &listing.imported {
+        text += &format!(
+            "{:<16} imported: {} layout, {} parameters\n",
+            run.id, run.layout, run.parameters
         );
     }
     text

@@ -4,6 +4,8 @@ mod compare;
 mod data;
 mod doctor;
 mod eval;
+mod export;
+mod import;
 mod ingest;
 mod ls;
 mod new;
@@ -82,6 +84,10 @@ enum Command {
     Eval(eval::Args),
     /// Write text with a run's newest checkpoint
     Sample(sample::Args),
+    /// Write a run's model as Hugging Face's transformers loads it
+    Export(export::Args),
+    /// Take in a GPT-2 or Llama model that Hugging Face's transformers saved
+    Import(import::Args),
     /// List studies and runs
     Ls(ls::Args),
     /// Show a study or a run
@@ -172,6 +178,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Train(args) => train::run(global, args, output),
         Command::Eval(args) => eval::run(global, args, output),
         Command::Sample(args) => sample::run(global, args, output),
+        Command::Export(args) => export::run(global, args, output),
+        Command::Import(args) => import::run(global, args, output),
         Command::Ls(args) => ls::run(global, &args, output),
         Command::Show(args) => show::run(global, &args, output),
         Command::Compare(args) => compare::run(global, &args, output),

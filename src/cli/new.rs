@@ -1,12 +1,16 @@
-//! `windtunnel new study|recipe NAME`
+//! `windtunnel new study|recipe|variant NAME`
 
 use super::output::Output;
 use crate::{
     error::{Error, Result},
     files,
+    model::variants,
 };
 use serde_json::json;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -14,41 +18,106 @@ pub enum Command {
     Study { name: String },
     /// A commented recipe file, configs/recipes/NAME.toml
     Recipe { name: String },
+    /// An idea in code, src/model/variants/NAME.rs, with its test, put in the list of variants
+    Variant { name: String },
 }
 
 pub fn run(command: Command, output: Output) -> Result<()> {
-    let (kind, name) = match &command {
-        Command::Study { name } => ("studies", name),
-        Command::Recipe { name } => ("recipes", name),
-    };
+    match &command {
+        Command::Study { name } => config("studies", name, output),
+        Command::Recipe { name } => config("recipes", name, output),
+        Command::Variant { name } => variant(name, output),
+    }
+}
+
+fn config(kind: &str, name: &str, output: Output) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(plain) {
-        return Err(Error::input(
-            "NAME",
-            format!("{name:?} can't be a file's name here"),
-            "use letters, digits, - and _",
-        ));
+        return Err(not_a_name(name, "use letters, digits, - and _"));
     }
     let folder = PathBuf::from("configs").join(kind);
     let path = folder.join(format!("{name}.toml"));
-    if path.exists() {
-        return Err(Error::input(
-            path.display().to_string(),
-            "is there already",
-            "choose another name, or remove the file",
-        ));
-    }
-    let text = match command {
-        Command::Study { .. } => crate::study::proposal::template(name),
-        Command::Recipe { .. } => crate::recipe::template(name),
+    not_there(&path)?;
+    let (text, next) = match kind {
+        "studies" => (crate::study::proposal::template(name), "plan"),
+        _ => (crate::recipe::template(name), "train"),
     };
     fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
     files::replace(&path, text.as_bytes())?;
-    let next = if kind == "studies" { "plan" } else { "train" };
     output.result(
         "windtunnel.new.v1",
         &json!({ "path": path }),
         &format!("wrote {0}\nnext: windtunnel {next} {0}", path.display()),
     );
     Ok(())
+}
+
+/// Writes the skeleton and its line in the list, or neither.
+fn variant(name: &str, output: Output) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
+        let remedy = "use small letters, digits and _, a letter first: it names a Rust module";
+        return Err(not_a_name(name, remedy));
+    }
+    let taken = ["skeleton", "testing"].contains(&name) || KEYWORDS.contains(&name);
+    if taken || variants::NAMES.contains(&name) {
+        return Err(not_a_name(name, "it is taken: choose another"));
+    }
+    let list = PathBuf::from("src/model/variants.rs");
+    let path = PathBuf::from("src/model/variants").join(format!("{name}.rs"));
+    let source = fs::read_to_string(&list).map_err(|e| Error {
+        remedy: "a variant is code: run this in the top folder of windtunnel's sources".into(),
+        ..Error::io(&list, "read", &e)
+    })?;
+    not_there(&path)?;
+    let listed = variants::with_listed(&source, name).ok_or_else(|| {
+        Error::input(
+            list.display().to_string(),
+            "the list `variants! { … }` was not found",
+            "put it back as it was",
+        )
+    })?;
+    files::replace(&path, variants::skeleton_for(name).as_bytes())?;
+    if let Err(error) = files::replace(&list, listed.as_bytes()) {
+        let _ = fs::remove_file(&path);
+        return Err(error);
+    }
+    output.result(
+        "windtunnel.new.v1",
+        &json!({ "path": path, "list": list }),
+        &format!(
+            "wrote {}, listed in {}\nnext: cargo test --release --lib variants::{name}, then \"model.variant\" = \"{name}\" in a recipe or an arm",
+            path.display(),
+            list.display()
+        ),
+    );
+    Ok(())
+}
+
+/// Words that can't name a module.
+const KEYWORDS: [&str; 49] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "while",
+];
+
+fn not_a_name(name: &str, remedy: &str) -> Error {
+    Error::input(
+        "NAME",
+        format!("{name:?} can't be a file's name here"),
+        remedy,
+    )
+}
+
+fn not_there(path: &Path) -> Result<()> {
+    match path.exists() {
+        false => Ok(()),
+        true => Err(Error::input(
+            path.display().to_string(),
+            "is there already",
+            "choose another name, or remove the file",
+        )),
+    }
 }

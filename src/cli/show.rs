@@ -4,6 +4,7 @@ use super::{Global, output::Output, train::describe};
 use crate::{
     checkpoint,
     error::{Error, Result},
+    hf::Origin,
     home::Home,
     metrics::Record,
     report::StudyReport,
@@ -62,6 +63,7 @@ fn study(global: &Global, dir: &StudyDir, output: Output) -> Result<()> {
 fn one_run(dir: &RunDir, output: Output) -> Result<()> {
     let run = Run::load(&dir.recipe())?;
     let outcome = dir.outcome()?;
+    let origin = Origin::of(dir)?;
     let folder = dir.path().display().to_string();
     let mut text = String::new();
     for record in dir.records()? {
@@ -72,9 +74,15 @@ fn one_run(dir: &RunDir, output: Output) -> Result<()> {
             );
         }
     }
-    text += &match &outcome {
-        Some(outcome) => describe(outcome, &folder),
-        None => format!(
+    text += &match (&outcome, &origin) {
+        (Some(outcome), _) => describe(outcome, &folder),
+        (None, Some(origin)) => format!(
+            "imported from {}: {} layout, {} parameters\n{folder}\n",
+            origin.folder.display(),
+            origin.layout.name(),
+            origin.parameters
+        ),
+        (None, None) => format!(
             "not finished: saved at step {} of {}\n{folder}\n",
             checkpoint::steps(&dir.checkpoints()).pop().unwrap_or(0),
             run.steps
@@ -86,6 +94,7 @@ fn one_run(dir: &RunDir, output: Output) -> Result<()> {
         "run": run,
         "environment": dir.environment()?,
         "outcome": outcome,
+        "origin": origin,
         "events": dir.events(),
     });
     output.result("windtunnel.show.v1", &value, &text);

@@ -60,7 +60,13 @@ pub fn describe(outcome: &Outcome, folder: &str) -> String {
         }
         Ending::Diverged { step, what } => format!("diverged at step {step}: {what}\n"),
     };
-    let cost = outcome.cost;
+    if let Some(branched) = outcome.branched {
+        text += &format!(
+            "steps 1 to {} are another run's: trained before, shared up to the cooldown\n",
+            branched.step
+        );
+    }
+    let cost = outcome.own_cost();
     text += &format!(
         "{} tokens in {:.1} s ({:.0} tokens/s), {:.3e} FLOPs\n",
         cost.tokens,

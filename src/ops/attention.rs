@@ -20,7 +20,7 @@ use candle_core::{D, Device, Tensor};
 const PANEL: usize = 32;
 
 /// Who attends to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// H heads of queries.
     pub queries: usize,
@@ -28,6 +28,8 @@ pub struct Heads {
     pub keys: usize,
     /// A token sees itself and `window` − 1 tokens before it; 0 means all before it.
     pub window: usize,
+    /// Times the scores: 1/√D, as a rule.
+    pub scale: f64,
 }
 
 /// Sequences of T tokens whose rows are H·D queries, G·D keys and G·D values.
@@ -38,6 +40,7 @@ struct Layout {
     kv_heads: usize,
     dim: usize,
     window: usize,
+    scale: f64,
 }
 
 /// Query rows `first..first + n` against keys `from..from + keys`.
@@ -61,6 +64,7 @@ impl<R: Real> Tape<R> {
             kv_heads,
             dim: cols / (heads + 2 * kv_heads),
             window: h.window,
+            scale: h.scale,
         };
         let width = h.width();
         let mask = (dropout > 0.0 && self.mode() == Mode::Train)
@@ -177,7 +181,7 @@ fn scores<R: Real>(h: Layout, qkv: &[R], (head, at): (usize, Panel), panel: &mut
     let q = Mat::strided(&qkv[at.first * row + q..], at.n, h.dim, row);
     let k = Mat::strided(&qkv[at.from * row + k..], at.keys, h.dim, row);
     let scores = MatMut::new(panel, at.n, at.keys);
-    gemm_serial(h.scale(), q, k.t(), scores, Into::Overwrite);
+    gemm_serial(R::of(h.scale), q, k.t(), scores, Into::Overwrite);
 }
 
 impl Layout {
@@ -226,11 +230,6 @@ impl Layout {
         let (past, seen) = row.split_at_mut(self.first_seen(query) - at.from);
         past.fill(R::ZERO);
         seen
-    }
-
-    /// 1/√D
-    fn scale<R: Real>(self) -> R {
-        R::of(1.0 / (self.dim as f64).sqrt())
     }
 }
 
@@ -300,7 +299,7 @@ struct Saved<'a, R> {
 }
 
 /// One sequence: adds to dqkv (T, (H+2G)·D). With P the weights after softmax and δ = Σ dy·y by row:
-/// dV = Pᵀ·dy, dS = P∘(dy·Vᵀ − δ), dQ = dS·K/√D, dK = dSᵀ·Q/√D.
+/// dV = Pᵀ·dy, dS = P∘(dy·Vᵀ − δ), dQ = dS·K, dK = dSᵀ·Q, both times the scale.
 fn backward<R: Real>(
     h: Layout,
     saved: Saved<R>,
@@ -385,10 +384,10 @@ fn backward<R: Real>(
             let ds = Mat::new(ds, n, keys);
             let matrix = Mat::strided(&saved.qkv[keyed + k..], keys, dim, row);
             let into = MatMut::strided(&mut dqkv[query..], n, dim, row);
-            gemm_serial(h.scale(), ds, matrix, into, Into::Add);
+            gemm_serial(R::of(h.scale), ds, matrix, into, Into::Add);
             let matrix = Mat::strided(&saved.qkv[query..], n, dim, row);
             let into = MatMut::strided(&mut dqkv[keyed + k..], keys, dim, row);
-            gemm_serial(h.scale(), ds.t(), matrix, into, Into::Add);
+            gemm_serial(R::of(h.scale), ds.t(), matrix, into, Into::Add);
         }
     }
 }
@@ -420,7 +419,7 @@ fn attention_reference(
             part.reshape((k * b, heads, t, dim))
         };
         let (q, keys) = (part(0, heads)?, part(heads, kv_heads)?);
-        let scores = (q.matmul(&keys.t()?)? * (1.0 / (dim as f64).sqrt()))?;
+        let scores = (q.matmul(&keys.t()?)? * h.scale)?;
         let unseen: Vec<f32> = (0..t * t)
             .map(|i| match (h.first_seen(i / t)..=i / t).contains(&(i % t)) {
                 true => 0.0,

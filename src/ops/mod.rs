@@ -12,6 +12,7 @@ pub mod grad_norm;
 pub mod linear;
 pub mod norm;
 pub mod rotary;
+pub mod scale;
 
 /// Rows that share one partial sum: fixed, so that sums do not depend on the number of threads.
 pub(crate) const ROWS: usize = 64;

@@ -11,9 +11,6 @@ use crate::{
 use candle_core::{D, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Added to the variance, as in GPT-2.
-const EPS: f64 = 1e-5;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
@@ -27,6 +24,8 @@ pub enum NormKind {
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
     pub kind: NormKind,
+    /// Added to the variance or the mean square.
+    pub eps: f64,
     pub weight: Param,
     pub bias: Option<Param>,
 }
@@ -52,6 +51,7 @@ impl<R: Real> Tape<R> {
     ) -> Result<(Value, Value)> {
         let Norm {
             kind,
+            eps,
             weight: w,
             bias: b,
         } = norm;
@@ -61,7 +61,7 @@ impl<R: Real> Tape<R> {
                 Some(r) => self.composed(&[x, r], &[], |xs, _| &xs[0] + &xs[1])?,
             };
             let params: Vec<Param> = [Some(w), b].into_iter().flatten().collect();
-            return Ok((s, self.composed(&[s], &params, norm_reference(kind))?));
+            return Ok((s, self.composed(&[s], &params, norm_reference(kind, eps))?));
         }
         let shape = self.shape(x);
         let Shape { k, rows, cols } = shape;
@@ -89,7 +89,7 @@ impl<R: Real> Tape<R> {
                                 {
                                     *s = *x + *r;
                                 }
-                                norm_rows(s, (w, b, kind.centre()), y, stats);
+                                norm_rows(s, (w, b), (kind.centre(), R::of(eps)), (y, stats));
                             },
                         );
                     });
@@ -98,7 +98,7 @@ impl<R: Real> Tape<R> {
                     let x = &x_data[i * ROWS * cols..][..y.len()];
                     simd(
                         #[inline(always)]
-                        || norm_rows(x, (w, b, kind.centre()), y, stats),
+                        || norm_rows(x, (w, b), (kind.centre(), R::of(eps)), (y, stats)),
                     );
                 }),
             }
@@ -126,9 +126,9 @@ impl<R: Real> Tape<R> {
 #[inline(always)]
 fn norm_rows<R: Real>(
     x: &[R],
-    (w, b, centre): (&[R], Option<&[R]>, R),
-    y: &mut [R],
-    stats: &mut [R],
+    (w, b): (&[R], Option<&[R]>),
+    (centre, eps): (R, R),
+    (y, stats): (&mut [R], &mut [R]),
 ) {
     let cols = w.len();
     let per_col = R::of(1.0 / cols as f64);
@@ -139,7 +139,7 @@ fn norm_rows<R: Real>(
     {
         let mean = sum(x) * per_col * centre;
         let variance = sum2(x, x, |sum, x, _| (x - mean).mul_add(x - mean, sum)) * per_col;
-        let rstd = R::ONE / (variance + R::of(EPS)).sqrt();
+        let rstd = R::ONE / (variance + eps).sqrt();
         for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
             *y = (*x - mean) * rstd * *w;
         }
@@ -258,14 +258,17 @@ fn norm_rows_back<R: Real>(
 }
 
 /// The same in candle, from differentiable parts.
-fn norm_reference(kind: NormKind) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> {
+fn norm_reference(
+    kind: NormKind,
+    eps: f64,
+) -> impl Fn(&[Tensor], &[Tensor]) -> candle_core::Result<Tensor> {
     move |xs, ws| {
         let x = match kind {
             NormKind::Layer => xs[0].broadcast_sub(&xs[0].mean_keepdim(D::Minus1)?)?,
             NormKind::Rms => xs[0].clone(),
         };
         let square = x.sqr()?.mean_keepdim(D::Minus1)?;
-        let normed = x.broadcast_div(&(square + EPS)?.sqrt()?)?;
+        let normed = x.broadcast_div(&(square + eps)?.sqrt()?)?;
         let y = normed.broadcast_mul(&ws[0].unsqueeze(1)?)?;
         match ws.get(1) {
             Some(b) => y.broadcast_add(&b.unsqueeze(1)?),

@@ -83,6 +83,8 @@ pub struct Optimizer<R> {
     second: Buffer<R>,
     scratch: muon::Scratch<R>,
     average: Average<R>,
+    /// How many times wider than its base model the model is.
+    width: f64,
 }
 
 /// An exponential average of the weights; empty where none is kept.
@@ -111,7 +113,15 @@ impl<R: Real> Optimizer<R> {
                 decay: 0.0,
                 values: Buffer::zeros(0),
             },
+            width: 1.0,
         }
+    }
+
+    /// The same for a model that is `width` times wider than its base model under muP, so that a
+    /// step is felt as it is there. 1 changes nothing.
+    pub fn widened(mut self, width: f64) -> Self {
+        self.width = width;
+        self
     }
 
     /// The same, keeping an average of the weights with this decay, as
@@ -143,11 +153,13 @@ impl<R: Real> Optimizer<R> {
         for p in params.handles() {
             let (group, range) = (Group::of(params.spec(p)), params.range(p, k));
             let rule = config.rule(group);
+            let widened = rule.at_width(group, self.width);
             let update = Update {
                 step,
-                lr: lr * config.rate(group),
+                lr: lr * config.rate(group) * widened,
                 decay: match params.spec(p).decay {
-                    true => config.weight_decay,
+                    // A step shrinks a weight by the same share at every width.
+                    true => config.weight_decay / widened,
                     false => 0.0,
                 },
                 clip,
@@ -238,6 +250,23 @@ impl<R: Real> Average<R> {
     }
 }
 
+impl OptimizerKind {
+    /// The factor on the rate of a group in a model that is `width` times wider than its base model
+    /// (Yang et al. 2022, table 8, with the head's 1/width in the forward pass; decay as in their
+    /// package `mup`). A step of Adam or Lion has the same size for every element, and a matrix of
+    /// the blocks adds as many of them up as the model is wide. A gradient of SGD is itself smaller
+    /// in a wider model, but for those matrices. Muon's step has the same spectral norm at every
+    /// width.
+    fn at_width(self, group: Group, width: f64) -> f64 {
+        match (self, group) {
+            (Self::Adamw | Self::Lion, Group::Matrix) => 1.0 / width,
+            (Self::Adamw | Self::Lion | Self::Muon, _) => 1.0,
+            (Self::Sgd, Group::Matrix) => 1.0,
+            (Self::Sgd, _) => width,
+        }
+    }
+}
+
 impl OptimizerConfig {
     /// What updates a group: the kind, but AdamW where Muon does not apply.
     fn rule(&self, group: Group) -> OptimizerKind {
@@ -322,8 +351,13 @@ mod tests {
         assert!((params.value(handles[0], 0)[0] - w).abs() < 1e-12);
     }
 
-    /// Weights 1 and gradients 1 everywhere: what one step of size 0.1 makes of each group.
     fn after_one_step(config: &OptimizerConfig) -> Vec<f64> {
+        after_one_step_at(config, 1.0)
+    }
+
+    /// Weights 1 and gradients 1 everywhere: what one step of size 0.1 makes of each group in a
+    /// model that is `width` times wider than its base.
+    fn after_one_step_at(config: &OptimizerConfig, width: f64) -> Vec<f64> {
         let spec = |name, shape: &[usize]| Spec::new(name, shape, Init::Ones);
         let specs = vec![
             spec("transformer.wte.weight", &[3, 2]),
@@ -334,7 +368,7 @@ mod tests {
         let mut params = Params::<f64>::new(1, specs);
         params.init(0, 0);
         params.grads.fill(1.0);
-        let mut optimizer = Optimizer::new(&params, config);
+        let mut optimizer = Optimizer::new(&params, config).widened(width);
         optimizer.step((&mut params, 0), (1, 0.1), 0.0, &Pool::new(1));
         let handles = params.handles();
         handles.map(|p| params.value(p, 0)[0]).collect()
@@ -358,6 +392,35 @@ mod tests {
         for (value, expected) in after_one_step(&config).into_iter().zip(expected) {
             assert!((value - expected).abs() < 1e-12, "{value}, not {expected}");
         }
+    }
+
+    /// Yang et al. 2022, table 8: of Adam the matrices' rate is divided by the width, of SGD the
+    /// others' are multiplied by it; what decay takes off is the same at every width.
+    #[test]
+    fn in_a_wider_model_each_kind_scales_the_rates_that_are_its_own() {
+        let moved = |kind, weight_decay| {
+            let config = OptimizerConfig {
+                kind,
+                weight_decay,
+                eps: (kind == OptimizerKind::Adamw).then_some(0.0),
+                max_grad_norm: 0.0,
+                ..Default::default()
+            };
+            let values = after_one_step_at(&config, 4.0);
+            values.iter().map(|value| 1.0 - value).collect::<Vec<_>>()
+        };
+        let agree = |moved: Vec<f64>, expected: [f64; 4]| {
+            for (moved, expected) in moved.iter().zip(expected) {
+                assert!((moved - expected).abs() < 1e-12, "{moved}, not {expected}");
+            }
+        };
+        // Embedding, head, matrix, vector: a step of 0.1 is 0.1 of each at the base width.
+        agree(moved(OptimizerKind::Adamw, 0.0), [0.1, 0.1, 0.025, 0.1]);
+        agree(moved(OptimizerKind::Lion, 0.0), [0.1, 0.1, 0.025, 0.1]);
+        agree(moved(OptimizerKind::Sgd, 0.0), [0.4, 0.4, 0.1, 0.4]);
+        // Decay of 0.5 takes 0.05 more, and nothing off a vector.
+        agree(moved(OptimizerKind::Adamw, 0.5), [0.15, 0.15, 0.075, 0.1]);
+        agree(moved(OptimizerKind::Sgd, 0.5), [0.45, 0.45, 0.15, 0.4]);
     }
 
     #[test]

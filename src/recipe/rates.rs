@@ -3,6 +3,7 @@
 use super::Recipe;
 use crate::{
     error::{Error, Result},
+    model::Parametrization,
     optim::OptimizerKind,
     schedule::ScheduleKind,
     toml_file::Places,
@@ -24,6 +25,7 @@ impl Recipe {
         let least: (Fits, &str) = (not_negative, "use 0 or more");
         for (key, value, (fits, remedy)) in [
             ("model.dropout", m.dropout, below_one),
+            ("model.norm_eps", m.norm_eps, above),
             ("model.rope_base", m.rope_base, above),
             ("model.logit_cap", m.logit_cap, least),
             ("model.z_loss", m.z_loss, least),
@@ -49,6 +51,29 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// muP needs a width to start from, and nothing else has one.
+    pub(super) fn check_parametrization(&self, places: &Places) -> Result<()> {
+        let m = &self.model;
+        let written = [
+            ("model.base_width", m.base_width.is_some()),
+            ("model.base_head_dim", m.base_head_dim.is_some()),
+        ];
+        let unread = written.into_iter().find(|(_, is_set)| *is_set);
+        match (m.init, m.base_width, unread) {
+            (Parametrization::Gpt2, _, Some((key, _))) => Err(Error::input(
+                places.find_any(&[key, "model.init"]),
+                format!("{key} is set, and model.init = \"gpt2\" does not read it"),
+                "leave it out, or use model.init = \"mup\"",
+            )),
+            (Parametrization::Mup, None, _) => Err(Error::input(
+                places.find("model.init"),
+                "model.init is \"mup\" and model.base_width is not set",
+                "set model.base_width to the n_embd at which the rate was tuned",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Keys belong to the kinds that read them.
@@ -112,7 +137,10 @@ impl Recipe {
             ));
         }
         // What is left may be rounded: 0.9 and 0.1 belong together.
-        if s.kind == ScheduleKind::Wsd && s.warmup + cooldown > 1.0 + 1e-9 {
+        if s.kind == ScheduleKind::Wsd
+            && s.warmup_steps.is_none()
+            && s.warmup + cooldown > 1.0 + 1e-9
+        {
             return Err(Error::input(
                 places.find_any(&["schedule.cooldown", "schedule.warmup"]),
                 format!(

@@ -75,15 +75,16 @@ impl StudyReport {
         })
     }
 
-    /// What all distinct trials cost together.
+    /// What all distinct trials cost together; a trunk that some share counts once.
     pub fn cost(&self) -> Cost {
         let mut seen = BTreeSet::new();
         let mut total = Cost::default();
         for outcome in self.outcomes.iter().flatten() {
             if seen.insert(&outcome.trial) {
-                total.seconds += outcome.cost.seconds;
-                total.tokens += outcome.cost.tokens;
-                total.flops += outcome.cost.flops;
+                let own = outcome.own_cost();
+                total.seconds += own.seconds;
+                total.tokens += own.tokens;
+                total.flops += own.flops;
             }
         }
         total

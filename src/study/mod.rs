@@ -1,7 +1,7 @@
 //! Studies: from a hypothesis to a verdict.
 //!
 //! [`proposal`] reads a study file, [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
-//! costs and what it can see; [`contract`] freezes it; [`runner`] trains; [`verdict`] judges;
+//! costs and what it can see; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`]; [`verdict`] judges;
 //! [`ledger`] keeps the index of it all.
 
 pub mod arms;
@@ -9,5 +9,6 @@ pub mod contract;
 pub mod ledger;
 pub mod plan;
 pub mod proposal;
+pub mod queue;
 pub mod runner;
 pub mod verdict;

@@ -17,6 +17,7 @@ use crate::{
     session::{Session, Timing, Trial},
     stats::{paired::paired, power, simultaneous_confidence},
     train::windows_digest,
+    trunk::Trunk,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
@@ -276,8 +277,16 @@ impl Planned {
             });
         }
         let mut seconds = 0.0;
-        for trial in self.distinct() {
-            let left = share_left(trial)?;
+        // Of each trunk, the furthest step that somebody will have reached.
+        let mut trunks: BTreeMap<&Path, u64> = BTreeMap::new();
+        let mut distinct = self.distinct();
+        distinct.sort_by_key(|trial| trial.trunk.as_ref().map_or(0, Trunk::step));
+        for trial in distinct {
+            let shared = trial.trunk.as_ref().map_or(0, |trunk| {
+                let reached = trunks.insert(trunk.id(), trunk.step());
+                reached.max(trunk.furthest()).unwrap_or(0)
+            });
+            let left = share_left(trial, shared)?;
             forecast.finished += usize::from(left == 0.0);
             let tokens = trial.run.tokens() as f64 * left;
             forecast.tokens += tokens as u64;
@@ -357,14 +366,15 @@ impl Planned {
     }
 }
 
-/// The fraction of a trial that is still to be trained, by its newest checkpoint.
-fn share_left(trial: &Trial) -> Result<f64> {
+/// The fraction of a trial that is still to be trained, by its newest checkpoint or where it leaves
+/// what it shares.
+fn share_left(trial: &Trial, shared: u64) -> Result<f64> {
     if trial.dir.outcome()?.is_some() {
         return Ok(0.0);
     }
     let done = checkpoint::steps(&trial.dir.checkpoints())
         .pop()
-        .unwrap_or(0);
+        .unwrap_or(shared);
     Ok(1.0 - done as f64 / trial.run.steps as f64)
 }
 

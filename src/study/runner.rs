@@ -7,6 +7,7 @@ use super::{
     contract::{Contract, StudyDir},
     ledger::Ledger,
     plan::Planned,
+    queue::{Next, Queue},
     verdict::{ArmOutcomes, Verdict, judge},
 };
 use crate::{
@@ -16,14 +17,20 @@ use crate::{
     run_dir::RunDir,
     session::{Session, Trial},
     train::{Progress, train},
+    trunk::Trunk,
 };
 use std::{
     path::Path,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    thread::sleep,
+    time::Duration,
 };
+
+/// How often a worker looks whether a trunk is there.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What a watcher hears of a trial.
 pub enum Watched<'a> {
@@ -68,7 +75,7 @@ pub fn run_study(
     Ok((dir, verdict))
 }
 
-/// Runs every item, at most `jobs` at a time, in order of starting. After a failure, or once `stop`
+/// Runs every trial, at most `jobs` at a time, in the order of a [`Queue`]. After a failure, or once `stop`
 /// is set, no item starts and the running ones are asked to stop; the first failure is given, and
 /// one that is not an interruption before one that is.
 fn side_by_side(
@@ -77,14 +84,26 @@ fn side_by_side(
     stop: &AtomicBool,
     run_one: &(dyn Fn(&Trial) -> Result<()> + Sync),
 ) -> Result<()> {
-    let next = AtomicUsize::new(0);
+    let trunks = trials.iter().map(|trial| trial.trunk.clone());
+    let queue = Mutex::new(Queue::new(trunks.collect()));
+    let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let failures: Mutex<Vec<Error>> = Mutex::default();
     let work = || {
-        while let Some(trial) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let next = queue().next(Trunk::is_whole);
+            let idx = match next {
+                Next::Start(idx) => idx,
+                Next::Wait => {
+                    sleep(POLL);
+                    continue;
+                }
+                Next::Done => return,
+            };
             let result = match stop.load(Ordering::Relaxed) {
                 true => Err(interrupted()),
-                false => run_one(trial),
+                false => run_one(trials[idx]),
             };
+            queue().ended(idx);
             if let Err(error) = result {
                 stop.store(true, Ordering::Relaxed);
                 failures

@@ -4,7 +4,7 @@ use crate::{K, check_tape};
 use std::sync::Arc;
 use windtunnel::{
     device::Backend,
-    model::{Gpt, GptConfig, Positions},
+    model::{Gpt, GptConfig, Parametrization, Positions},
     ops::{activation::Activation, grad_norm::grad_norm, norm::NormKind},
     optim::{Optimizer, OptimizerConfig},
     params::{Init, Params, Spec},
@@ -32,6 +32,7 @@ fn configs() -> Vec<GptConfig> {
         plain.clone(),
         biased(),
         with(|c| c.norm = NormKind::Rms),
+        with(|c| c.norm_eps = 1e-3),
         with(|c| c.activation = Activation::GeluTanh),
         with(|c| c.activation = Activation::Relu2),
         with(|c| c.activation = Activation::Swiglu),
@@ -46,6 +47,10 @@ fn configs() -> Vec<GptConfig> {
         with(|c| c.logit_cap = 3.0),
         with(|c| c.z_loss = 0.1),
         with(|c| {
+            c.init = Parametrization::Mup;
+            c.base_width = Some(4);
+        }),
+        with(|c| {
             c.n_layer = 2;
             c.norm = NormKind::Rms;
             c.activation = Activation::Swiglu;
@@ -57,6 +62,7 @@ fn configs() -> Vec<GptConfig> {
         }),
         with(|c| {
             c.norm = NormKind::Rms;
+            c.norm_eps = 1e-3;
             c.activation = Activation::Relu2;
             c.positions = Positions::Rotary;
             c.window = 4;

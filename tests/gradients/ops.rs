@@ -14,7 +14,12 @@ use windtunnel::{
 };
 
 fn norm(kind: NormKind, weight: Param, bias: Option<Param>) -> Norm {
-    Norm { kind, weight, bias }
+    Norm {
+        kind,
+        eps: 1e-5,
+        weight,
+        bias,
+    }
 }
 
 #[test]
@@ -86,6 +91,7 @@ fn heads(queries: usize, keys: usize, window: usize) -> Heads {
         queries,
         keys,
         window,
+        scale: 0.7,
     }
 }
 
@@ -249,5 +255,20 @@ fn a_composed_op_with_inputs_and_parameters() {
             })
             .unwrap();
         contract(tape, y, pass)
+    });
+}
+
+#[test]
+fn a_factor_on_an_activation() {
+    check(&[("x", &[5, 7])], &|tape, pass| {
+        let h: Vec<Param> = tape.params.handles().collect();
+        let x = input(tape, h[0], 5, 7);
+        let y = tape.scale(x, -0.3).unwrap();
+        // Read twice, so that gradients add up.
+        let z = tape.scale(y, 2.0).unwrap();
+        let sum = tape
+            .composed(&[x, y, z], &[], |v, _| (&v[0] + &v[1])? * &v[2])
+            .unwrap();
+        contract(tape, sum, pass)
     });
 }

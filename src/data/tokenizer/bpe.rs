@@ -309,6 +309,12 @@ pub(super) fn byte_char(byte: u8) -> char {
     }
 }
 
+/// The `tokenizer.json` of the tokenizer that has one token a byte.
+pub fn bytes_alone() -> Value {
+    let bytes = (0..=255).map(|byte| (byte_char(byte).to_string(), byte.into()));
+    byte_level(Value::Object(bytes.collect()), json!([]))
+}
+
 /// The `tokenizer.json` of a byte-level BPE with GPT-2's splitting of text.
 pub(super) fn byte_level(vocabulary: Value, merges: Value) -> Value {
     let byte_level = json!({
