@@ -21,6 +21,11 @@ pub fn sha256_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
 
 /// Lower-case hexadecimal SHA-256 of a file, read in pieces. Errors when it can't be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
+    sha256_watched(path, &mut |_| Ok(()))
+}
+
+/// The same; `progress` hears of every piece's bytes, and its error ends the reading.
+pub fn sha256_watched(path: &Path, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<String> {
     let mut file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
@@ -32,6 +37,7 @@ pub fn sha256_file(path: &Path) -> Result<String> {
             return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&piece[..n]);
+        progress(n as u64)?;
     }
 }
 

@@ -31,7 +31,8 @@
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
-//!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
+//!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`. What is larger
+//!   than memory, of any form, comes in through [`data::ingest`].
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into

@@ -7,8 +7,11 @@ pub use restored::TextNats;
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{
-        Batches, Corpus, EvalWindows, Library, Tokenizer, TokenizerChoice, mixture::Mixture,
-        source::Source, tokenizer::files,
+        Batches, Corpus, EvalWindows, Library, Tokenizer, TokenizerChoice, TokenizerKind,
+        ingest::{Progress, Settings, Watch, silent},
+        mixture::Mixture,
+        source::Source,
+        tokenizer::files,
     },
     device::{Compute, Machine},
     error::{Error, Kind, Result},
@@ -42,6 +45,8 @@ pub struct Session {
     corpora: Mutex<BTreeMap<(String, String), Arc<Corpus>>>,
     /// Read from files, by the name that recipes have for them.
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
+    /// Hears how far long passes over corpora are.
+    watch: Mutex<Box<Watch<'static>>>,
 }
 
 /// A recipe made ready to train.
@@ -65,6 +70,15 @@ impl Session {
             texts: Mutex::default(),
             corpora: Mutex::default(),
             tokenizers: Mutex::default(),
+            watch: Mutex::new(Box::new(silent)),
+        }
+    }
+
+    /// The same session, whose long passes over corpora `watch` hears of, and may end.
+    pub fn watched(self, watch: Box<Watch<'static>>) -> Self {
+        Self {
+            watch: Mutex::new(watch),
+            ..self
         }
     }
 
@@ -138,7 +152,15 @@ impl Session {
             .iter()
             .map(|name| self.text(name))
             .collect::<Result<Vec<_>>>()?;
-        Tokenizer::of(kind, sources.iter().map(|source| source.text.as_str()))
+        if kind == TokenizerKind::Byte {
+            return Ok(Tokenizer::Byte);
+        }
+        let mut watch = lock(&self.watch);
+        let characters = sources
+            .iter()
+            .map(|source| source.characters(&self.home, &Settings::default(), &mut **watch))
+            .collect::<Result<Vec<_>>>()?;
+        Tokenizer::of(kind, characters.iter().map(String::as_str))
     }
 
     fn file_tokenizer(&self, name: &str) -> Result<Tokenizer> {
@@ -219,7 +241,19 @@ impl Session {
         if let Some(text) = texts.get(name) {
             return Ok(text.clone());
         }
-        let source = Arc::new(self.library.source(name, &mut |_, _| {})?);
+        let mut progress = |done, all| {
+            let name = name.to_string();
+            let doing = "fetch";
+            let progress = Progress {
+                doing,
+                name,
+                done,
+                all,
+            };
+            // A download goes on by itself the next time; it has no way to stop here.
+            let _ = lock(&self.watch)(&progress);
+        };
+        let source = Arc::new(self.library.source(name, &mut progress)?);
         texts.insert(name.into(), source.clone());
         Ok(source)
     }
@@ -231,7 +265,9 @@ impl Session {
         if let Some(corpus) = corpora.get(&key) {
             return Ok(corpus.clone());
         }
-        let corpus = Corpus::open(&self.home, &source, tokenizer)?;
+        let settings = Settings::default();
+        let mut watch = lock(&self.watch);
+        let corpus = Corpus::open_with(&self.home, &source, tokenizer, &settings, &mut **watch)?;
         corpora.insert(key, corpus.clone());
         Ok(corpus)
     }

@@ -89,7 +89,8 @@ fn on_corpora(
     corpora: &[String],
     output: Output,
 ) -> Result<OnCorpora> {
-    let session = Session::new(&global.home, global.compute(output)?);
+    let session =
+        Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
     let evaluate = |dir: &RunDir| restore(&session, dir)?.evaluate_on(&session, corpora, 0);
     let [first, second] = dirs.map(evaluate);
     let (first, second) = (first?, second?);

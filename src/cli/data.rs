@@ -3,7 +3,13 @@
 use super::{Global, output::Output};
 use crate::{
     data::{
-        Corpus, Library, fetch, ngram, split,
+        Corpus, Library, Tokenizer,
+        added::{Addition, ToAdd},
+        fetch::{self, FetchRecipe},
+        ingest::{Format, Settings},
+        ngram,
+        source::Source,
+        split::Part,
         synth::{self, GRAMMARS},
     },
     error::{Error, Result, nearest},
@@ -20,12 +26,34 @@ pub enum Command {
     List,
     /// Bring a public corpus here and verify it (WINDTUNNEL_MIRROR=DIR is read first)
     Fetch { corpus: String },
-    /// Give a text file a name that recipes can use
-    Add { file: PathBuf, name: String },
+    /// Give files a name that recipes can use: text, JSON lines, Parquet, tokens
+    Add(AddArgs),
     /// Write a built-in corpus to a file
     Synth(SynthArgs),
     /// Sizes, parts and n-gram floors of a corpus
     Stat(StatArgs),
+}
+
+#[derive(clap::Args)]
+pub struct AddArgs {
+    /// A file, a folder, or a quoted pattern such as "shards/*.jsonl.zst"
+    path: PathBuf,
+    name: String,
+    /// What is in the files, where their names do not say it
+    #[arg(long, value_parser = Format::NAMES)]
+    format: Option<String>,
+    /// The field or column with the text, where there are rows [default: text]
+    #[arg(long)]
+    field: Option<String>,
+    /// The tokenizer that made files of tokens: a name, or the path of a tokenizer.json
+    #[arg(long, value_name = "T")]
+    tokenizer: Option<String>,
+    /// Fraction for validation [default: 0.1]
+    #[arg(long, value_name = "FRACTION")]
+    validation: Option<f64>,
+    /// Fraction for the locked test part [default: 0.05]
+    #[arg(long, value_name = "FRACTION")]
+    test: Option<f64>,
 }
 
 #[derive(clap::Args)]
@@ -56,17 +84,7 @@ pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
     match command {
         Command::List => list(&library, output),
         Command::Fetch { corpus } => bring(global, corpus, output),
-        Command::Add { file, name } => {
-            let added = library.to_add(name, file)?;
-            let _lock = Home::lock(&global.home)?;
-            library.add(name, &added)?;
-            output.result(
-                "windtunnel.data_add.v1",
-                &json!({ "corpus": name, "path": added.path, "sha256": added.sha256 }),
-                &format!("{name}: {} ({})", added.path.display(), added.sha256),
-            );
-            Ok(())
-        }
+        Command::Add(args) => add(global, &library, args, output),
         Command::Synth(args) => write(args, output),
         Command::Stat(args) => stat(global, &library, args, output),
     }
@@ -89,31 +107,121 @@ fn list(library: &Library, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
-    let recipes = fetch::recipes()?;
-    let Some(recipe) = recipes.iter().find(|recipe| recipe.name == corpus) else {
-        let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
-        return Err(Error::input(
-            format!("corpus \"{corpus}\""),
-            "there is no such corpus to fetch",
-            match nearest(corpus, names.iter().copied()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are: {}", names.join(", ")),
-            },
-        ));
+fn add(global: &Global, library: &Library, args: &AddArgs, output: Output) -> Result<()> {
+    let name = &args.name;
+    let tokenizer = args.tokenizer.as_deref();
+    let to_add = ToAdd {
+        path: args.path.clone(),
+        format: args.format.as_deref().and_then(Format::named),
+        field: args.field.clone(),
+        tokenizer: tokenizer
+            .map(|given| tokenizer_of(global, given))
+            .transpose()?,
+        validation: args.validation,
+        test: args.test,
     };
+    let addition = library.addition(name, &to_add, &mut *super::ingest::bar(output))?;
+    let _lock = Home::lock(&global.home)?;
+    library.keep_scan(name, &addition)?;
+    library.add(name, &addition.added)?;
+    let Addition {
+        added,
+        scan,
+        left_out,
+    } = &addition;
+    output.result(
+        "windtunnel.data_add.v1",
+        &json!({
+            "corpus": name,
+            "path": added.path,
+            "sha256": added.sha256,
+            "format": added.format.unwrap_or(Format::Text),
+            "files": added.files.len().max(1),
+            "split": added.split,
+            "sizes": scan.as_ref().map(|scan| scan.sizes),
+            "empty_rows": scan.as_ref().map_or(0, |scan| scan.empty_rows),
+            "left_out": left_out,
+        }),
+        &described(name, &addition),
+    );
+    Ok(())
+}
+
+/// The tokenizer that a user names for token files, and what a record calls it.
+fn tokenizer_of(global: &Global, given: &str) -> Result<(String, Tokenizer)> {
+    let tokenizer = super::tokenizer::named(&global.home, given, "").map_err(|e| Error {
+        place: format!("--tokenizer, {}", e.place),
+        ..e
+    })?;
+    // A path is kept whole: a recipe may lie anywhere.
+    let is_file = matches!(tokenizer, Tokenizer::Bpe(_)) && given.contains(['/', '.']);
+    let path = std::fs::canonicalize(given).ok().filter(|_| is_file);
+    let name = path.map_or_else(|| given.into(), |path| path.display().to_string());
+    Ok((name, tokenizer))
+}
+
+/// What was added, for people.
+fn described(name: &str, addition: &Addition) -> String {
+    let Addition {
+        added,
+        scan,
+        left_out,
+    } = addition;
+    let mut text = format!("{name}: {} ({})", added.about(), added.sha256);
+    if let Some(scan) = scan {
+        let what = match added.format {
+            Some(Format::Tokens) => "tokens".to_string(),
+            _ => format!("bytes in {} documents", scan.documents.iter().sum::<u64>()),
+        };
+        let [train, test, validation] = scan.sizes;
+        text += &format!("\n  {what}: {train} train, {test} test, {validation} validation");
+        if scan.empty_rows > 0 {
+            text += &format!("\n  {} rows without text were left out", scan.empty_rows);
+        }
+    }
+    if !left_out.is_empty() {
+        let shown = left_out.iter().take(6);
+        let shown: Vec<String> = shown.map(|path| path.display().to_string()).collect();
+        text += &format!("\n  left out: {}", shown.join(", "));
+        if left_out.len() > shown.len() {
+            text += &format!(" and {} more", left_out.len() - shown.len());
+        }
+    }
+    text
+}
+
+/// The fetch recipe of this name.
+fn recipe_of(corpus: &str) -> Result<FetchRecipe> {
+    let mut recipes = fetch::recipes()?;
+    match recipes.iter().position(|recipe| recipe.name == corpus) {
+        Some(at) => Ok(recipes.swap_remove(at)),
+        None => {
+            let names: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+            Err(Error::input(
+                format!("corpus \"{corpus}\""),
+                "there is no such corpus to fetch",
+                match nearest(corpus, names.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("there are: {}", names.join(", ")),
+                },
+            ))
+        }
+    }
+}
+
+fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
+    let recipe = &recipe_of(corpus)?;
     // A wrong file is found out before anything is written.
     fetch::find(recipe, &global.home)?;
     let _lock = Home::lock(&global.home)?;
+    let style = "{prefix} {bar:24} {bytes}/{total_bytes} {eta}";
+    let style = ProgressStyle::with_template(style);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = output.bars().then(|| {
-        let bar = ProgressBar::new(recipe.bytes);
-        bar.with_style(
-            ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar()),
-        )
-        .with_prefix(recipe.name.clone())
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.with_prefix(recipe.name.clone())
     });
-    let path = fetch::fetch(recipe, &global.home, &mut |done, all| {
+    let files = fetch::fetch(recipe, &global.home, &mut |done, all| {
         if let Some(bar) = &bar {
             bar.set_length(all);
             bar.set_position(done);
@@ -122,10 +230,25 @@ fn bring(global: &Global, corpus: &str, output: Output) -> Result<()> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
+    let text = files.iter().zip(&recipe.files).map(|(file, remote)| {
+        let how = match remote.sha256 {
+            Some(_) => "digest verified".to_string(),
+            None => format!("pinned to SHA-256 {}", file.sha256),
+        };
+        format!("{}: {}, {how}", recipe.name, file.path.display())
+    });
+    let text: Vec<String> = text.collect();
+    let first = files.first();
     output.result(
         "windtunnel.data_fetch.v1",
-        &json!({ "corpus": recipe.name, "path": path, "sha256": recipe.sha256, "bytes": recipe.bytes }),
-        &format!("{}: {}, digest verified", recipe.name, path.display()),
+        &json!({
+            "corpus": recipe.name,
+            "path": first.map(|file| &file.path),
+            "sha256": first.map(|file| &file.sha256),
+            "bytes": files.iter().map(|file| file.bytes).sum::<u64>(),
+            "files": files,
+        }),
+        &text.join("\n"),
     );
     Ok(())
 }
@@ -149,33 +272,35 @@ fn write(args: &SynthArgs, output: Output) -> Result<()> {
     Ok(())
 }
 
+/// Of longer parts the floors are of their beginnings: counts of n-grams are held in memory.
+const FLOOR_BYTES: [usize; 2] = [16 << 20, 2 << 20];
+
 fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> Result<()> {
     library.check(&args.corpus)?;
     let source = library.source(&args.corpus, &mut |_, _| {})?;
-    let tokenizer = super::tokenizer::named(&global.home, &args.tokenizer, &source.text)?;
-    let corpus = Corpus::open(&global.home, &source, &tokenizer)?;
-    let parts = split::split(&source.text, &source.split)?;
-    let bytes = |part: split::Part| -> Vec<u8> {
-        let documents = parts[part as usize].iter();
-        documents.flat_map(|d| d.0.bytes()).collect()
+    let mut watch = super::ingest::bar(output);
+    let settings = Settings::default();
+    let characters = match args.tokenizer.as_str() {
+        "char" => source.characters(&global.home, &settings, &mut *watch)?,
+        _ => String::new(),
     };
-    let (train, validation) = (bytes(split::Part::Train), bytes(split::Part::Validation));
-    let floors = ngram::floors(&train, &validation, usize::from(args.orders));
-    let mut text = format!(
-        "{}\n  origin     {}\n  licence    {}\n  sha256     {}\n  documents  {} train, {} test, {} validation\n  bytes      {} train, {} validation\n  tokens     {} train, {} validation; vocabulary {}\n  n-gram floors on the validation part (Witten-Bell, nats per byte)\n",
-        args.corpus,
-        source.origin,
-        source.licence,
-        source.digest,
-        parts[0].len(),
-        parts[1].len(),
-        parts[2].len(),
-        train.len(),
-        validation.len(),
-        corpus.train().len(),
-        corpus.validation().len(),
-        tokenizer.vocab_size(),
-    );
+    let tokenizer = super::tokenizer::named(&global.home, &args.tokenizer, &characters)?;
+    let corpus = Corpus::open_with(&global.home, &source, &tokenizer, &settings, &mut *watch)?;
+    let counts = corpus.manifest();
+    let train = beginning(&corpus, Part::Train, &tokenizer, FLOOR_BYTES[0]);
+    let validation = beginning(&corpus, Part::Validation, &tokenizer, FLOOR_BYTES[1]);
+    let orders = usize::from(args.orders);
+    let floors = ngram::floors(train.as_bytes(), validation.as_bytes(), orders);
+    let mut text = counted(&source, &corpus, tokenizer.vocab_size());
+    let used = [train.len() as u64, validation.len() as u64];
+    let of = match used == [counts.train.bytes, counts.validation.bytes] {
+        true => String::new(),
+        false => format!(
+            ", of the first {} bytes to train on and the first {} for validation",
+            used[0], used[1]
+        ),
+    };
+    text += &format!("  n-gram floors on the validation part (Witten-Bell, nats per byte{of})\n");
     for (idx, floor) in floors.iter().enumerate() {
         text += &format!("    order {}  {floor:.4}\n", idx + 1);
     }
@@ -186,13 +311,55 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
             "origin": source.origin,
             "licence": source.licence,
             "sha256": source.digest,
-            "documents": { "train": parts[0].len(), "test": parts[1].len(), "validation": parts[2].len() },
-            "bytes": { "train": train.len(), "validation": validation.len() },
-            "tokens": { "train": corpus.train().len(), "validation": corpus.validation().len() },
+            "documents": { "train": counts.train.documents, "test": counts.test.documents, "validation": counts.validation.documents },
+            "bytes": { "train": counts.train.bytes, "validation": counts.validation.bytes },
+            "tokens": { "train": counts.train.tokens, "validation": counts.validation.tokens },
             "vocabulary": tokenizer.vocab_size(),
+            "floors_of_bytes": { "train": used[0], "validation": used[1] },
             "floors_nats_per_byte": floors,
         }),
         &text,
     );
     Ok(())
+}
+
+/// Where a corpus is from and how large it is, for people.
+fn counted(source: &Source, corpus: &Corpus, vocab_size: usize) -> String {
+    let counts = corpus.manifest();
+    format!(
+        "{}\n  origin     {}\n  licence    {}\n  sha256     {}\n  documents  {} train, {} test, {} validation\n  bytes      {} train, {} validation\n  tokens     {} train, {} validation; vocabulary {vocab_size}\n",
+        source.name,
+        source.origin,
+        source.licence,
+        source.digest,
+        counts.train.documents,
+        counts.test.documents,
+        counts.validation.documents,
+        counts.train.bytes,
+        counts.validation.bytes,
+        counts.train.tokens,
+        counts.validation.tokens,
+    )
+}
+
+/// The first documents of a part as text, about so many bytes.
+fn beginning(corpus: &Corpus, part: Part, tokenizer: &Tokenizer, most: usize) -> String {
+    let ids = match part {
+        Part::Train => corpus.train(),
+        Part::Test => corpus.locked_test(),
+        Part::Validation => corpus.validation(),
+    };
+    let sizes = tokenizer.bytes_per_id();
+    let (mut bytes, mut end) = (0, 0);
+    while end < ids.len() && bytes < most {
+        bytes += sizes[usize::from(ids[end])] as usize;
+        end += 1;
+    }
+    let mut text = tokenizer.decode(&ids[..end]);
+    if end < ids.len() {
+        // The last token may end within a character.
+        let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+        text.truncate(whole);
+    }
+    text
 }

@@ -41,7 +41,8 @@ pub struct Args {
 
 pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let dir = Home::find_run(&global.home, &args.run)?;
-    let session = Session::new(&global.home, global.compute(output)?);
+    let session =
+        Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
     let mut restored = restore(&session, &dir)?;
     if let Some(path) = &args.text {
         return text(&mut restored, path, args.logits.as_deref(), output);

@@ -6,6 +6,7 @@ mod doctor;
 mod eval;
 mod export;
 mod import;
+mod ingest;
 mod ls;
 mod new;
 mod output;

@@ -37,7 +37,8 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
         ));
     }
     let dir = Home::find_run(&global.home, &args.run)?;
-    let session = Session::new(&global.home, global.compute(output)?);
+    let session =
+        Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
     let mut restored = restore(&session, &dir)?;
     let sampling = Sampling {
         tokens: args.tokens,

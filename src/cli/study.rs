@@ -49,7 +49,7 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready>
         Backend::Fused => (cores() / threads).clamp(1, trials),
         Backend::Composed(_) => 1,
     };
-    let session = Session::new(&global.home, compute);
+    let session = Session::new(&global.home, compute).watched(super::ingest::bar(output));
     let planned = plan(&session, &study)?;
     Ok(Ready {
         session,

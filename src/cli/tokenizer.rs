@@ -1,18 +1,18 @@
 //! `windtunnel tokenizer train|list|show`
 
-use super::{Global, output::Output};
+use super::{Global, ingest, output::Output};
 use crate::{
     data::{
         Library, Tokenizer, TokenizerChoice,
+        ingest::Watch,
         source::Source,
-        split::{Part, split},
         tokenizer::{Bpe, files, training},
     },
     error::{Error, Result},
     home::Home,
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{cell::RefCell, fs, path::Path};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -51,11 +51,11 @@ pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
     }
 }
 
-/// The tokenizer of this name or path; `text` says which characters "char" means.
-pub fn named(home: &Path, name: &str, text: &str) -> Result<Tokenizer> {
+/// The tokenizer of this name or path; `characters` are those that "char" means.
+pub fn named(home: &Path, name: &str, characters: &str) -> Result<Tokenizer> {
     let choice = TokenizerChoice::from(name.to_string()).seen_from(Path::new(""));
     match choice {
-        TokenizerChoice::BuiltIn(kind) => Tokenizer::of(kind, [text]),
+        TokenizerChoice::BuiltIn(kind) => Tokenizer::of(kind, [characters]),
         TokenizerChoice::File(name) => Ok(Tokenizer::Bpe(files::read(&files::find(home, &name)?)?)),
     }
 }
@@ -74,7 +74,11 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
         .iter()
         .map(|corpus| library.source(corpus, &mut |_, _| {}))
         .collect::<Result<Vec<_>>>()?;
-    let bpe = training::train(training_parts(&sources)?, args.vocab_size)?;
+    let watch = RefCell::new(ingest::bar(output));
+    let each = |take: &mut dyn FnMut(&str) -> Result<()>| {
+        training_parts(&global.home, &sources, &mut **watch.borrow_mut(), take)
+    };
+    let bpe = training::train_on(&each, args.vocab_size)?;
     let path = files::place(&global.home, &args.name);
     check_free(&path, &args.name, &bpe)?;
     let _lock = Home::lock(&global.home)?;
@@ -103,14 +107,15 @@ fn train(global: &Global, args: &TrainArgs, output: Output) -> Result<()> {
 }
 
 /// The documents that corpora are trained on; those for validation and test stay unseen.
-fn training_parts(sources: &[Source]) -> Result<Vec<&str>> {
-    let mut documents = Vec::new();
-    for source in sources {
-        let parts = split(&source.text, &source.split)?;
-        let part = &parts[Part::Train as usize];
-        documents.extend(part.iter().map(|document| document.0));
-    }
-    Ok(documents)
+fn training_parts(
+    home: &Path,
+    sources: &[Source],
+    watch: &mut Watch,
+    take: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    sources
+        .iter()
+        .try_for_each(|source| source.training_documents(home, watch, take))
 }
 
 fn check_name(name: &str) -> Result<()> {

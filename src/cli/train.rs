@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let (recipe, places) = Recipe::load(&args.recipe, &args.overrides)?;
     let compute = global.compute(output)?;
     Home::check_free(&global.home)?;
-    let session = Session::new(&global.home, compute);
+    let session = Session::new(&global.home, compute).watched(super::ingest::bar(output));
     let trial = session.resolve(&recipe).map_err(|e| places.locate(e))?;
     let _lock = Home::lock(&global.home)?;
     session.keep()?;

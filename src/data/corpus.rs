@@ -3,15 +3,23 @@
 //! The parts are train, then the locked test part, then validation; each is whole documents. A
 //! folder `<home>/corpora/<name>-<8 hex>` is made for each (text, tokenizer, split), beside its
 //! place and renamed, so a kill leaves nothing half-made. Opening a corpus makes nothing: one that
-//! is new stays in memory until [`Corpus::keep`], so that bad input found later touches no disk.
+//! is new stays in memory until [`Corpus::keep`], so that bad input found later touches no disk. Only
+//! what is too large for memory is made on the disk at once ([`build`]).
 
 use super::{
-    source::{Source, SplitRule},
+    ingest::{
+        Format, Settings, Stream, Watch,
+        build::{self, Plan},
+        scan::{self, Subject},
+        silent,
+    },
+    source::{Source, SplitRule, Text},
     split::{Document, Part, split},
+    tokenised::Tokenised,
     tokenizer::Tokenizer,
 };
 use crate::{
-    digest::{sha256, sha256_json},
+    digest::{sha256, sha256_file, sha256_json},
     error::{Error, Result},
     files,
 };
@@ -56,6 +64,12 @@ impl Manifest {
         })
     }
 
+    /// With its own digest, when all else is known.
+    pub fn sealed(mut self) -> Self {
+        self.digest = self.own_digest();
+        self
+    }
+
     /// Whether this is what `source` and `tokenizer` give, and as it was written.
     fn fits(&self, source: &Source, tokenizer: &Tokenizer) -> bool {
         self.schema == SCHEMA
@@ -74,21 +88,55 @@ pub struct PartCounts {
     pub bytes: u64,
 }
 
+impl PartCounts {
+    pub fn add(&mut self, more: Self) {
+        self.documents += more.documents;
+        self.tokens += more.tokens;
+        self.bytes += more.bytes;
+    }
+}
+
 /// An opened corpus.
 #[derive(Debug)]
 pub struct Corpus {
     manifest: Manifest,
     folder: PathBuf,
-    tokens: Tokens,
-    documents: Vec<u64>,
+    tokens: Numbers<u16>,
+    /// The first token of each document.
+    documents: Numbers<u64>,
 }
 
 #[derive(Debug)]
-enum Tokens {
+enum Numbers<T> {
     /// Of a file that is kept.
     Kept(Mmap),
     /// Of a corpus that is not on the disk yet.
-    New(Vec<u16>),
+    New(Vec<T>),
+}
+
+impl Numbers<u16> {
+    fn all(&self) -> &[u16] {
+        match self {
+            Self::New(numbers) => numbers,
+            // SAFETY: a map starts on a page, and any two bytes are a u16; little-endian, as the
+            // processors that this crate compiles for are.
+            Self::Kept(map) => unsafe {
+                std::slice::from_raw_parts(map.as_ptr().cast::<u16>(), map.len() / 2)
+            },
+        }
+    }
+}
+
+impl Numbers<u64> {
+    fn all(&self) -> &[u64] {
+        match self {
+            Self::New(numbers) => numbers,
+            // SAFETY: as for u16, with eight bytes.
+            Self::Kept(map) => unsafe {
+                std::slice::from_raw_parts(map.as_ptr().cast::<u64>(), map.len() / 8)
+            },
+        }
+    }
 }
 
 const SCHEMA: &str = "windtunnel.corpus.v2";
@@ -99,72 +147,94 @@ impl Corpus {
     /// Opens the corpus, or makes it in memory if this text was never tokenised so. Errors when the
     /// text does not fit the tokenizer, or what is kept of it is damaged.
     pub fn open(home: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Arc<Self>> {
+        Self::open_with(home, source, tokenizer, &Settings::default(), &mut silent)
+    }
+
+    /// [`Corpus::open`], where more than `settings` allow in memory is made on the disk, going on
+    /// from what a killed process left; `watch` hears how far it is.
+    pub fn open_with(
+        home: &Path,
+        source: &Source,
+        tokenizer: &Tokenizer,
+        settings: &Settings,
+        watch: &mut Watch,
+    ) -> Result<Arc<Self>> {
         let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
         let folder = home
             .join("corpora")
             .join(format!("{}-{}", source.name, &address[..8]));
-        match folder.join("manifest.json").exists() {
-            true => Self::read(&folder, source, tokenizer).map(Arc::new),
-            false => Self::make(folder, source, tokenizer).map(Arc::new),
+        let stream = match &source.text {
+            _ if folder.join("manifest.json").exists() => {
+                return Self::read(&folder, source, tokenizer).map(Arc::new);
+            }
+            Text::Whole(text) => {
+                let parts = of_text(source, text, tokenizer)?;
+                return Ok(Arc::new(Self::made(folder, source, tokenizer, parts)));
+            }
+            Text::Files(stream) => stream,
+        };
+        check_tokenizer(source, stream, tokenizer)?;
+        let subject = Subject {
+            name: &source.name,
+            stream,
+            rule: &source.split,
+            tokenizer: Some(tokenizer),
+        };
+        let scan = scan::kept(home, &subject, settings, watch)?;
+        let plan = Plan {
+            source,
+            stream,
+            scan: &scan,
+            tokenizer,
+            settings,
+        };
+        if scan.size() <= settings.in_memory_bytes {
+            let parts = build::in_memory(&plan, watch)?;
+            return Ok(Arc::new(Self::made(folder, source, tokenizer, parts)));
         }
+        let manifest = |counts| manifest(source, tokenizer, counts);
+        build::on_disk(&plan, &folder, manifest, watch)?;
+        Self::read(&folder, source, tokenizer).map(Arc::new)
     }
 
     /// Writes a corpus that is new, whole or not at all; one that is kept stays as it is.
     pub fn keep(&self) -> Result<()> {
         match &self.tokens {
-            Tokens::Kept(_) => Ok(()),
-            Tokens::New(_) if self.folder.join("manifest.json").exists() => Ok(()),
-            Tokens::New(tokens) => self.write(&bytes_of(tokens, u16::to_le_bytes)),
+            Numbers::Kept(_) => Ok(()),
+            Numbers::New(_) if self.folder.join("manifest.json").exists() => Ok(()),
+            Numbers::New(tokens) => self.write(&bytes_of(tokens, u16::to_le_bytes)),
         }
     }
 
-    /// Tokenises `source`.
-    fn make(folder: PathBuf, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
-        let parts = split(&source.text, &source.split)?;
-        let (mut tokens, mut documents) = (Vec::<u16>::new(), Vec::<u64>::new());
-        let mut counts = [PartCounts::default(); 3];
-        for part in [Part::Train, Part::Test, Part::Validation] {
-            let count = &mut counts[part as usize];
-            for Document(text) in &parts[part as usize] {
-                documents.push(tokens.len() as u64);
-                let ids = tokenizer.encode(text).map_err(|e| {
-                    // The place within the whole text: one within a document can't be looked up.
-                    let e = tokenizer.encode(&source.text).err().unwrap_or(e);
-                    let place = format!("corpus \"{}\", {}", source.name, e.place);
-                    Error { place, ..e }
-                })?;
-                tokens.extend(&ids);
-                count.documents += 1;
-                count.tokens += ids.len() as u64;
-                count.bytes += text.len() as u64;
-            }
+    /// The corpus of these parts.
+    fn made(
+        folder: PathBuf,
+        source: &Source,
+        tokenizer: &Tokenizer,
+        parts: [Tokenised; 3],
+    ) -> Self {
+        let counts = parts.each_ref().map(|part| part.counts);
+        let mut all = Tokenised::default();
+        for part in parts {
+            all.extend(&part);
         }
-        let mut manifest = Manifest {
-            schema: SCHEMA.into(),
-            name: source.name.clone(),
-            source: source.digest.clone(),
-            tokenizer: tokenizer.digest(),
-            split: source.split.clone(),
-            train: counts[0],
-            test: counts[1],
-            validation: counts[2],
-            tokens_digest: sha256(&bytes_of(&tokens, u16::to_le_bytes)),
-            documents_digest: sha256(&bytes_of(&documents, u64::to_le_bytes)),
-            bytes_per_token: source.text.len() as f64 / tokens.len().max(1) as f64,
-            digest: String::new(),
-        };
-        manifest.digest = manifest.own_digest();
-        Ok(Self {
+        let Tokenised {
+            tokens, documents, ..
+        } = all;
+        let mut manifest = manifest(source, tokenizer, counts);
+        manifest.tokens_digest = sha256(&bytes_of(&tokens, u16::to_le_bytes));
+        manifest.documents_digest = sha256(&bytes_of(&documents, u64::to_le_bytes));
+        Self {
             folder,
-            manifest,
-            tokens: Tokens::New(tokens),
-            documents,
-        })
+            manifest: manifest.sealed(),
+            tokens: Numbers::New(tokens),
+            documents: Numbers::New(documents),
+        }
     }
 
     fn write(&self, tokens: &[u8]) -> Result<()> {
         let (folder, temporary) = (&self.folder, temporary(&self.folder));
-        let documents = bytes_of(&self.documents, u64::to_le_bytes);
+        let documents = bytes_of(self.documents.all(), u64::to_le_bytes);
         let write = || -> Result<()> {
             fs::create_dir_all(&temporary)
                 .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
@@ -200,32 +270,35 @@ impl Corpus {
             let problem = "it is not what was written for this text and tokenizer";
             return Err(damaged(&path, problem.into()));
         }
-        let changed = || "its digest is not the one in the manifest: the file was changed".into();
-        let path = folder.join("documents.bin");
-        let bytes = fs::read(&path).map_err(|e| damaged(&path, format!("cannot read: {e}")))?;
-        if sha256(&bytes) != manifest.documents_digest {
-            return Err(damaged(&path, changed()));
-        }
-        let documents = bytes.as_chunks().0.iter();
-        let documents = documents.map(|b| u64::from_le_bytes(*b)).collect();
-        let path = folder.join("tokens.bin");
-        let file = File::open(&path).map_err(|e| damaged(&path, format!("cannot open: {e}")))?;
-        // SAFETY: the file is ours, written once and renamed into place; nobody writes it again.
-        let tokens = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))?;
         let parts = [manifest.train, manifest.test, manifest.validation];
-        let expected: u64 = 2 * parts.iter().map(|part| part.tokens).sum::<u64>();
-        if tokens.len() as u64 != expected {
-            let problem = format!("has {} bytes where {expected} were written", tokens.len());
-            return Err(damaged(&path, problem));
+        let [mut n_tokens, mut n_documents] = [0, 0];
+        for part in parts {
+            n_tokens += part.tokens;
+            n_documents += part.documents;
         }
-        if expected <= CHECKED_BYTES && sha256(&tokens) != manifest.tokens_digest {
-            return Err(damaged(&path, changed()));
-        }
+        let map = |name: &str, bytes: u64, digest: &str| {
+            let path = folder.join(name);
+            let file =
+                File::open(&path).map_err(|e| damaged(&path, format!("cannot open: {e}")))?;
+            // SAFETY: the file is ours, written once and renamed into place; nobody writes it again.
+            let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))?;
+            if map.len() as u64 != bytes {
+                let problem = format!("has {} bytes where {bytes} were written", map.len());
+                return Err(damaged(&path, problem));
+            }
+            if bytes <= CHECKED_BYTES && sha256_file(&path)? != digest {
+                let problem = "its digest is not the one in the manifest: the file was changed";
+                return Err(damaged(&path, problem.into()));
+            }
+            Ok(map)
+        };
+        let documents = map("documents.bin", 8 * n_documents, &manifest.documents_digest)?;
+        let tokens = map("tokens.bin", 2 * n_tokens, &manifest.tokens_digest)?;
         Ok(Self {
             folder: folder.into(),
             manifest,
-            tokens: Tokens::Kept(tokens),
-            documents,
+            tokens: Numbers::Kept(tokens),
+            documents: Numbers::Kept(documents),
         })
     }
 
@@ -262,22 +335,14 @@ impl Corpus {
         let first: u64 = counts[..part as usize].iter().sum();
         let range = first as usize..(first + counts[part as usize]) as usize;
         let start = self.range(part).start;
-        self.documents[range]
+        self.documents.all()[range]
             .iter()
             .map(move |at| *at as usize - start)
     }
 
     fn part(&self, part: Part) -> &[u16] {
         let Range { start, end } = self.range(part);
-        let all = match &self.tokens {
-            Tokens::New(tokens) => tokens,
-            // SAFETY: a map starts on a page, and any two bytes are a u16; little-endian, as the
-            // processors that this crate compiles for are.
-            Tokens::Kept(map) => unsafe {
-                std::slice::from_raw_parts(map.as_ptr().cast::<u16>(), map.len() / 2)
-            },
-        };
-        &all[start..end]
+        &self.tokens.all()[start..end]
     }
 
     /// Tokens of a part within the file.
@@ -286,6 +351,62 @@ impl Corpus {
         let counts = [m.train.tokens, m.test.tokens, m.validation.tokens];
         let start: u64 = counts[..part as usize].iter().sum();
         start as usize..(start + counts[part as usize]) as usize
+    }
+}
+
+/// A text in memory as parts.
+fn of_text(source: &Source, text: &str, tokenizer: &Tokenizer) -> Result<[Tokenised; 3]> {
+    let mut parts: [Tokenised; 3] = Default::default();
+    for (part, documents) in parts.iter_mut().zip(split(text, &source.split)?) {
+        for Document(document) in documents {
+            part.append(document, tokenizer).map_err(|e| {
+                // The place within the whole text: one within a document can't be looked up.
+                let e = tokenizer.encode(text).err().unwrap_or(e);
+                let place = format!("corpus \"{}\", {}", source.name, e.place);
+                Error { place, ..e }
+            })?;
+        }
+    }
+    Ok(parts)
+}
+
+/// Errors when a corpus of tokens was made with another tokenizer.
+fn check_tokenizer(source: &Source, stream: &Stream, tokenizer: &Tokenizer) -> Result<()> {
+    match &stream.tokenizer {
+        Some(theirs) if stream.format == Format::Tokens && theirs.digest != tokenizer.digest() => {
+            Err(Error::input(
+                "data.tokenizer",
+                format!(
+                    "the corpus \"{}\" holds tokens that the tokenizer \"{}\" made, which is another one than this",
+                    source.name, theirs.name
+                ),
+                format!(
+                    "set data.tokenizer to \"{}\", or leave the corpus out",
+                    theirs.name
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A manifest without digests.
+fn manifest(source: &Source, tokenizer: &Tokenizer, counts: [PartCounts; 3]) -> Manifest {
+    let mut all = PartCounts::default();
+    counts.into_iter().for_each(|part| all.add(part));
+    Manifest {
+        schema: SCHEMA.into(),
+        name: source.name.clone(),
+        source: source.digest.clone(),
+        tokenizer: tokenizer.digest(),
+        split: source.split.clone(),
+        train: counts[0],
+        test: counts[1],
+        validation: counts[2],
+        tokens_digest: String::new(),
+        documents_digest: String::new(),
+        bytes_per_token: all.bytes as f64 / all.tokens.max(1) as f64,
+        digest: String::new(),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Text to tokens to batches: sources, tokenizers, corpora, mixtures, batches, validation windows.
 
+pub mod added;
 pub mod batches;
 pub mod corpus;
 pub mod fetch;
+pub mod ingest;
 pub mod mixture;
 pub mod ngram;
 pub mod source;
 pub mod split;
 pub mod synth;
+pub mod tokenised;
 pub mod tokenizer;
 pub mod windows;
 

@@ -1,6 +1,16 @@
 //! Where text comes from: built-in grammars, fetched files, files that a user added.
 
-use super::{fetch, synth};
+use super::{
+    fetch::{self, FetchRecipe},
+    ingest::{
+        Format, Position, Progress, Settings, Stream, Watch,
+        decode::Compression,
+        documents::Documents,
+        scan::{self, Subject},
+    },
+    split::{self, Part},
+    synth,
+};
 use crate::{
     digest::sha256,
     error::{Error, Result, nearest},
@@ -8,6 +18,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -20,27 +31,136 @@ pub enum SplitRule {
     Tail { validation: f64, test: f64 },
     /// By each document's own digest, so that copies never straddle; fractions of the documents.
     Hash { validation: f64, test: f64 },
+    /// By the words train, val and test in the names of the files; where none is for test, this
+    /// fraction of the training files is, of texts and tokens the last one, of rows by content.
+    Named { test: f64 },
+}
+
+/// What a corpus's documents are read from.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// One text, with blank lines between documents.
+    Whole(String),
+    /// Files that are read as a stream.
+    Files(Stream),
+}
+
+impl Text {
+    /// The text, if it is one in memory.
+    pub fn whole(&self) -> Option<&str> {
+        match self {
+            Self::Whole(text) => Some(text),
+            Self::Files(_) => None,
+        }
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self::Whole(text)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::Whole(text.into())
+    }
 }
 
 /// A text with its name and how to split it.
 #[derive(Debug, Clone)]
 pub struct Source {
     pub name: String,
-    pub text: String,
-    /// SHA-256 of the text.
+    pub text: Text,
+    /// SHA-256 of the text; of several files, a digest of theirs.
     pub digest: String,
     pub split: SplitRule,
     pub origin: String,
     pub licence: String,
 }
 
-/// A file that the user added: `<home>/sources/NAME.toml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Added {
-    pub path: PathBuf,
-    pub sha256: String,
-    pub split: SplitRule,
+impl Source {
+    /// Every character of the text once, in code-point order. Errors when its files can't be read, or
+    /// hold tokens.
+    pub fn characters(
+        &self,
+        home: &Path,
+        settings: &Settings,
+        watch: &mut Watch,
+    ) -> Result<String> {
+        let stream = match &self.text {
+            Text::Whole(text) => {
+                let all: BTreeSet<char> = text.chars().collect();
+                return Ok(all.into_iter().collect());
+            }
+            Text::Files(stream) => stream,
+        };
+        if let (Format::Tokens, Some(tokenizer)) = (stream.format, &stream.tokenizer) {
+            return Err(Error::input(
+                "data.tokenizer",
+                format!(
+                    "the corpus \"{}\" holds tokens, not characters; they were made by the tokenizer \"{}\"",
+                    self.name, tokenizer.name
+                ),
+                format!("set data.tokenizer to \"{}\"", tokenizer.name),
+            ));
+        }
+        let subject = Subject {
+            name: &self.name,
+            stream,
+            rule: &self.split,
+            tokenizer: None,
+        };
+        Ok(scan::kept(home, &subject, settings, watch)?.characters)
+    }
+
+    /// Hands every document of the training part to `take`, in order. Errors as [`Source::characters`].
+    pub fn training_documents(
+        &self,
+        home: &Path,
+        watch: &mut Watch,
+        take: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
+        let settings = Settings::default();
+        let stream = match &self.text {
+            Text::Whole(text) => {
+                let parts = split::split(text, &self.split)?;
+                let mut documents = parts[Part::Train as usize].iter();
+                return documents.try_for_each(|document| take(document.0));
+            }
+            Text::Files(stream) if stream.format == Format::Tokens => {
+                return Err(Error::input(
+                    format!("corpus \"{}\"", self.name),
+                    "holds tokens, not text",
+                    "add the text that they were made of, and name that",
+                ));
+            }
+            Text::Files(stream) => stream,
+        };
+        let subject = Subject {
+            name: &self.name,
+            stream,
+            rule: &self.split,
+            tokenizer: None,
+        };
+        let scan = scan::kept(home, &subject, &settings, watch)?;
+        let mut documents =
+            Documents::open(stream, &self.split, &scan, Position::START, &settings)?;
+        let mut progress = Progress {
+            doing: "read",
+            name: self.name.clone(),
+            done: 0,
+            all: stream.bytes(),
+        };
+        while let Some(document) = documents.read_next()? {
+            if document.part == Part::Train {
+                take(&document.text)?;
+            }
+            progress.done = documents.read();
+            watch(&progress)?;
+        }
+        Ok(())
+    }
 }
 
 /// One corpus that a recipe may name.
@@ -56,13 +176,9 @@ pub struct Listed {
 /// All corpora that names can mean, under one home.
 #[derive(Debug, Clone)]
 pub struct Library {
-    home: PathBuf,
+    pub(super) home: PathBuf,
 }
 
-const ADDED_SPLIT: SplitRule = SplitRule::Tail {
-    validation: 0.1,
-    test: 0.05,
-};
 const BUILT_IN_SPLIT: SplitRule = SplitRule::Hash {
     validation: 0.08,
     test: 0.04,
@@ -85,11 +201,17 @@ impl Library {
             })
             .collect();
         for recipe in fetch::recipes()? {
-            let here = recipe.place(&self.home).exists();
+            let here = recipe.is_here(&self.home);
+            let pins = match (recipe.pins(), recipe.files.len()) {
+                (0, _) => String::new(),
+                (n, all) => {
+                    format!("; pins on first use (no published digest of {n} of its {all} files)")
+                }
+            };
             listed.push(Listed {
-                name: recipe.name,
                 state: if here { "fetched" } else { "to fetch" }.into(),
-                about: recipe.about,
+                about: format!("{}{pins}", recipe.about),
+                name: recipe.name,
                 licence: recipe.licence,
             });
         }
@@ -98,7 +220,7 @@ impl Library {
             listed.push(Listed {
                 name,
                 state: "added".into(),
-                about: added.path.display().to_string(),
+                about: added.about(),
                 licence: "yours to say".into(),
             });
         }
@@ -121,7 +243,7 @@ impl Library {
             return Ok(Source {
                 name: name.into(),
                 digest: sha256(text.as_bytes()),
-                text,
+                text: text.into(),
                 split: BUILT_IN_SPLIT,
                 origin: format!("grammar data/{name}.grammar"),
                 licence: "made by windtunnel, free to use".into(),
@@ -131,44 +253,39 @@ impl Library {
             .into_iter()
             .find(|recipe| recipe.name == name)
         {
-            let path = match fetch::find(&recipe, &self.home)? {
-                Some(path) => path,
-                None => fetch::fetch(&recipe, &self.home, progress)?,
-            };
-            let text = read_text(&path)?;
-            return Ok(Source {
-                name: name.into(),
-                digest: recipe.sha256.clone(),
-                text,
-                split: recipe.split,
-                origin: recipe.url,
-                licence: recipe.licence,
-            });
+            return self.fetched(recipe, progress);
         }
         if self.added()?.iter().any(|added| added == name) {
-            let added = self.read_added(name)?;
-            let text = read_text(&added.path)?;
-            let digest = sha256(text.as_bytes());
-            if digest != added.sha256 {
-                return Err(Error::input(
-                    added.path.display().to_string(),
-                    format!(
-                        "digest mismatch: \"{name}\" was added with SHA-256 {}, the file now has {digest}",
-                        added.sha256
-                    ),
-                    "put the old file back, or add the new one under another name with `windtunnel data add`",
-                ));
-            }
-            return Ok(Source {
-                name: name.into(),
-                text,
-                digest,
-                split: added.split,
-                origin: added.path.display().to_string(),
-                licence: "yours to say".into(),
-            });
+            return self.added_source(name);
         }
         Err(self.unknown(name)?)
+    }
+
+    fn fetched(&self, recipe: FetchRecipe, progress: &mut dyn FnMut(u64, u64)) -> Result<Source> {
+        let files = match fetch::find(&recipe, &self.home)? {
+            Some(files) => files,
+            None => fetch::fetch(&recipe, &self.home, progress)?,
+        };
+        let stream = Stream {
+            format: recipe.format,
+            field: recipe.field,
+            tokenizer: None,
+            files,
+        };
+        let (text, digest) = content(stream)?;
+        Ok(Source {
+            name: recipe.name,
+            text,
+            digest,
+            split: recipe.split,
+            origin: recipe
+                .files
+                .into_iter()
+                .map(|file| file.url)
+                .collect::<Vec<_>>()
+                .join(" "),
+            licence: recipe.licence,
+        })
     }
 
     /// Errors when no corpus is called `name`; opens nothing.
@@ -192,77 +309,18 @@ impl Library {
             remedy,
         ))
     }
+}
 
-    /// What adding a text file as a corpus would record. Errors when it can't be one, or the name
-    /// is taken; nothing is changed.
-    pub fn to_add(&self, name: &str, file: &Path) -> Result<Added> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-            return Err(Error::input(
-                "NAME",
-                format!("{name:?} can't be a corpus's name"),
-                "use letters, digits, - and _, at most 64",
-            ));
-        }
-        if self.list()?.iter().any(|listed| listed.name == name) {
-            return Err(Error::input(
-                "NAME",
-                format!("\"{name}\" is taken"),
-                "choose another name",
-            ));
-        }
-        let path = fs::canonicalize(file).map_err(|e| Error::io(file, "read", &e))?;
-        let text = read_text(&path)?;
-        super::split::split(&text, &ADDED_SPLIT).map_err(|e| Error {
-            place: file.display().to_string(),
-            ..e
-        })?;
-        Ok(Added {
-            path,
-            sha256: sha256(text.as_bytes()),
-            split: ADDED_SPLIT,
-        })
+/// What files hold: one small text in memory, all else as a stream; and its digest.
+pub(super) fn content(stream: Stream) -> Result<(Text, String)> {
+    let digest = stream.digest();
+    if let (Format::Text, [file]) = (stream.format, &stream.files[..])
+        && Compression::of(&file.path) == Compression::None
+        && file.bytes <= Settings::default().in_memory_bytes
+    {
+        return Ok((Text::Whole(read_text(&file.path)?), digest));
     }
-
-    /// Records a corpus, so that recipes can name it.
-    pub fn add(&self, name: &str, added: &Added) -> Result<()> {
-        let folder = self.home.join("sources");
-        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
-        let record = toml::to_string(added).expect("a record is plain data");
-        files::replace(&folder.join(format!("{name}.toml")), record.as_bytes())
-    }
-
-    fn added(&self) -> Result<Vec<String>> {
-        let Ok(entries) = fs::read_dir(self.home.join("sources")) else {
-            return Ok(Vec::new());
-        };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| {
-                Some(
-                    entry
-                        .ok()?
-                        .file_name()
-                        .to_str()?
-                        .strip_suffix(".toml")?
-                        .to_string(),
-                )
-            })
-            .collect();
-        names.sort();
-        Ok(names)
-    }
-
-    fn read_added(&self, name: &str) -> Result<Added> {
-        let path = self.home.join("sources").join(format!("{name}.toml"));
-        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?;
-        toml::from_str(&text).map_err(|e| {
-            Error::input(
-                path.display().to_string(),
-                format!("not a record of an added corpus: {}", e.message()),
-                "delete this file and add the corpus again with `windtunnel data add`",
-            )
-        })
-    }
+    Ok((Text::Files(stream), digest))
 }
 
 /// A file's text. Errors when it is empty or not UTF-8, naming the place.

@@ -20,7 +20,7 @@ pub enum Part {
 }
 
 /// Fewer pieces than this can't be shared out among three parts.
-const FEWEST: usize = 20;
+pub const FEWEST: usize = 20;
 
 /// The documents of each part, indexed by [`Part`]. Together they are the text. Errors when the
 /// text is too short for three parts.
@@ -28,6 +28,13 @@ pub fn split<'a>(text: &'a str, rule: &SplitRule) -> Result<[Vec<Document<'a>>; 
     let parts = match rule {
         SplitRule::Tail { validation, test } => by_place(text, *validation, *test),
         SplitRule::Hash { validation, test } => by_content(text, *validation, *test),
+        SplitRule::Named { .. } => {
+            return Err(Error::input(
+                "the text",
+                "one text has no names to be shared out by",
+                "use the split \"tail\" or \"hash\"",
+            ));
+        }
     };
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::input(
@@ -45,8 +52,7 @@ pub fn split<'a>(text: &'a str, rule: &SplitRule) -> Result<[Vec<Document<'a>>; 
 /// In order, in the coarsest pieces that leave something for every part: documents, or lines where
 /// documents are too few or too unequal, or runs of characters where lines are.
 fn by_place(text: &str, validation: f64, test: f64) -> [Vec<Document<'_>>; 3] {
-    let end = text.len() as f64;
-    let borders = [end * (1.0 - validation - test), end * (1.0 - validation)];
+    let borders = borders(text.len() as u64, validation, test);
     for pieces in [documents(text), lines(text)] {
         let enough = pieces.len() >= FEWEST;
         let parts = shared_out(pieces, borders);
@@ -57,16 +63,27 @@ fn by_place(text: &str, validation: f64, test: f64) -> [Vec<Document<'_>>; 3] {
     shared_out(runs(text), borders)
 }
 
+/// Where the test part begins, and the validation part, of `length` bytes that are split by place.
+pub fn borders(length: u64, validation: f64, test: f64) -> [f64; 2] {
+    let end = length as f64;
+    [end * (1.0 - validation - test), end * (1.0 - validation)]
+}
+
+/// The part of what begins at a place.
+pub fn by_borders(at: u64, borders: &[f64; 2]) -> Part {
+    match at as f64 {
+        at if at < borders[0] => Part::Train,
+        at if at < borders[1] => Part::Test,
+        _ => Part::Validation,
+    }
+}
+
 /// Each piece goes where it begins: before the first border, the second, or neither.
 fn shared_out(pieces: Vec<Document<'_>>, borders: [f64; 2]) -> [Vec<Document<'_>>; 3] {
     let mut parts: [Vec<Document>; 3] = Default::default();
     let mut at = 0;
     for piece in pieces {
-        let part = match at as f64 {
-            at if at < borders[0] => Part::Train,
-            at if at < borders[1] => Part::Test,
-            _ => Part::Validation,
-        };
+        let part = by_borders(at as u64, &borders);
         parts[part as usize].push(piece);
         at += piece.0.len();
     }
@@ -77,18 +94,23 @@ fn shared_out(pieces: Vec<Document<'_>>, borders: [f64; 2]) -> [Vec<Document<'_>
 fn by_content(text: &str, validation: f64, test: f64) -> [Vec<Document<'_>>; 3] {
     let mut parts: [Vec<Document>; 3] = Default::default();
     for document in documents(text) {
-        // Blank lines around a copy do not make it another document.
-        let digest = sha256(document.0.trim().as_bytes());
-        let head = u64::from_str_radix(&digest[..15], 16).unwrap_or_default();
-        let u = head as f64 / (1u64 << 60) as f64;
-        let part = match u {
-            u if u < validation => Part::Validation,
-            u if u < validation + test => Part::Test,
-            _ => Part::Train,
-        };
+        let part = by_share(document.0, validation, test);
         parts[part as usize].push(document);
     }
     parts
+}
+
+/// The part of a document by its content alone.
+pub fn by_share(document: &str, validation: f64, test: f64) -> Part {
+    // Blank lines around a copy do not make it another document.
+    let digest = sha256(document.trim().as_bytes());
+    let head = u64::from_str_radix(&digest[..15], 16).unwrap_or_default();
+    let u = head as f64 / (1u64 << 60) as f64;
+    match u {
+        u if u < validation => Part::Validation,
+        u if u < validation + test => Part::Test,
+        _ => Part::Train,
+    }
 }
 
 /// Documents end with a blank line, which they keep.

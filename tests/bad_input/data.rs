@@ -24,7 +24,13 @@ fn a_text_that_is_empty_or_not_utf8_or_too_short_cannot_be_added() {
             "No such file",
             "check the path",
         ),
-        (["home", "more"], "home", "directory", "check the path"),
+        // Sorted, the corpus's record is its only file but the lock: no form that is known.
+        (
+            ["home", "more"],
+            "home",
+            "no file in this folder",
+            "--format",
+        ),
         (["words.txt", "words"], "NAME", "taken", "another name"),
         (["words.txt", "sums"], "NAME", "taken", "another name"),
         (["words.txt", "a b"], "NAME", "a b", "letters"),

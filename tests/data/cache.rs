@@ -23,7 +23,7 @@ fn text() -> String {
 
 fn open(home: &Path, kind: TokenizerKind) -> Result<Arc<Corpus>> {
     let source = source("kept", &text());
-    let tokenizer = Tokenizer::of(kind, [source.text.as_str()]).unwrap();
+    let tokenizer = Tokenizer::of(kind, [source.text.whole().unwrap()]).unwrap();
     let corpus = Corpus::open(home, &source, &tokenizer)?;
     corpus.keep()?;
     Ok(corpus)
@@ -103,7 +103,7 @@ fn a_corpus_made_by_threads_at_once_is_whole_and_leaves_nothing_beside_it() {
 fn a_digest_changes_with_text_tokenizer_and_split_and_not_with_name_or_origin() {
     let home = tempfile::tempdir().unwrap();
     let plain = source("kept", &text());
-    let char = Tokenizer::of(TokenizerKind::Char, [plain.text.as_str()]).unwrap();
+    let char = Tokenizer::of(TokenizerKind::Char, [plain.text.whole().unwrap()]).unwrap();
     let digest = |source: &Source, tokenizer: &Tokenizer| {
         let corpus = Corpus::open(home.path(), source, tokenizer).unwrap();
         corpus.digest().to_string()
@@ -114,7 +114,7 @@ fn a_digest_changes_with_text_tokenizer_and_split_and_not_with_name_or_origin() 
     assert_eq!(digest(&renamed, &char), expected);
 
     assert_ne!(digest(&plain, &Tokenizer::Byte), expected);
-    let more = Tokenizer::of(TokenizerKind::Char, [plain.text.as_str(), "Ω"]).unwrap();
+    let more = Tokenizer::of(TokenizerKind::Char, [plain.text.whole().unwrap(), "Ω"]).unwrap();
     assert_ne!(digest(&plain, &more), expected);
     assert_ne!(digest(&source("kept", &(text() + "a")), &char), expected);
     let mut other = plain.clone();

@@ -11,7 +11,8 @@ use std::{
 use windtunnel::{
     data::{
         Library,
-        fetch::{FetchRecipe, MIRROR, fetch_from, recipes},
+        fetch::{FetchRecipe, MIRROR, RemoteFile, fetch_from, recipes},
+        ingest::{Format, SourceFile},
         source::SplitRule,
     },
     digest::sha256,
@@ -58,11 +59,15 @@ fn recipe(server: &Server, body: &[u8]) -> FetchRecipe {
     FetchRecipe {
         name: "plays".into(),
         about: "a test".into(),
-        url: format!("http://{}/deep/input.txt", server.address),
-        file: "plays.txt".into(),
-        bytes: body.len() as u64,
-        sha256: sha256(body),
         licence: "none".into(),
+        format: Format::Text,
+        field: String::new(),
+        files: vec![RemoteFile {
+            url: format!("http://{}/deep/input.txt", server.address),
+            file: "plays.txt".into(),
+            bytes: Some(body.len() as u64),
+            sha256: Some(sha256(body)),
+        }],
         split: SplitRule::Tail {
             validation: 0.1,
             test: 0.05,
@@ -71,7 +76,12 @@ fn recipe(server: &Server, body: &[u8]) -> FetchRecipe {
 }
 
 fn fetched(recipe: &FetchRecipe, home: &Path) -> Result<PathBuf> {
-    fetch_from(recipe, home, None, &mut |_, _| {})
+    one(fetch_from(recipe, home, None, &mut |_, _| {}))
+}
+
+/// The path of the only file.
+fn one(files: Result<Vec<SourceFile>>) -> Result<PathBuf> {
+    files.map(|mut files| files.remove(0).path)
 }
 
 fn part(home: &Path) -> PathBuf {
@@ -111,7 +121,7 @@ fn a_file_is_fetched_once_uncompressed_and_verified_whenever_it_is_used() {
             let recipe = recipe(&server, &body());
             let mut heard = Vec::new();
             let mut progress = |done, all| heard.push((done, all));
-            let path = fetch_from(&recipe, home.path(), None, &mut progress).unwrap();
+            let path = one(fetch_from(&recipe, home.path(), None, &mut progress)).unwrap();
             assert_whole(&path, home.path());
             assert!(heard.is_sorted() && heard.last() == Some(&(300_000, 300_000)));
             assert_eq!(fetched(&recipe, home.path()).unwrap(), path);
@@ -196,7 +206,7 @@ fn a_file_with_another_digest_leaves_nothing_behind() {
             assert_eq!(error.exit_code(), 2);
             assert!(error.problem.contains("digest mismatch"), "{error}");
             assert!(error.problem.contains(&sha256(wrong)), "{error}");
-            assert!(error.problem.contains(&recipe.sha256), "{error}");
+            assert!(error.problem.contains(&sha256(&body())), "{error}");
             assert!(kept(home.path()).is_empty());
             assert_whole(&fetched(&recipe, home.path()).unwrap(), home.path());
         }
@@ -306,7 +316,12 @@ fn from_mirror(files: &[(&str, &[u8])], home: &Path) -> Result<PathBuf> {
     }
     let server = Server::start(Vec::new());
     let recipe = recipe(&server, &body());
-    fetch_from(&recipe, home, Some(mirror.path()), &mut |_, _| {})
+    one(fetch_from(
+        &recipe,
+        home,
+        Some(mirror.path()),
+        &mut |_, _| {},
+    ))
 }
 
 #[test]
@@ -358,6 +373,39 @@ fn a_mirror_without_the_right_file_is_named() {
         }
         assert!(kept(home.path()).is_empty());
     });
+}
+
+#[test]
+fn a_download_without_a_published_digest_begins_anew_and_is_pinned() {
+    directly(
+        "a_download_without_a_published_digest_begins_anew_and_is_pinned",
+        || {
+            let home = tempfile::tempdir().unwrap();
+            let whole = Answer::file(&body());
+            let answers = vec![
+                whole.clone().cut_after(100_000),
+                whole.clone().without_length(),
+                whole,
+            ];
+            let server = Server::start(answers);
+            let mut recipe = recipe(&server, &body());
+            (recipe.files[0].sha256, recipe.files[0].bytes) = (None, None);
+            let cut = fetched(&recipe, home.path()).unwrap_err();
+            assert!(cut.problem.contains("100000 of 300000"), "{cut}");
+            let endless = fetched(&recipe, home.path()).unwrap_err();
+            assert!(endless.problem.contains("how long"), "{endless}");
+            let path = fetched(&recipe, home.path()).unwrap();
+            assert!(fs::read(&path).unwrap() == body());
+            // Halves of two different files would pass for one: nothing was gone on from.
+            assert_eq!(server.ranges(), [None, None, None]);
+            let mut files = kept(home.path());
+            files.sort();
+            assert_eq!(files, ["plays.txt", "plays.txt.pin"]);
+            fs::write(&path, b"changed").unwrap();
+            let error = fetched(&recipe, home.path()).unwrap_err();
+            assert!(error.problem.contains(&sha256(&body())), "{error}");
+        },
+    );
 }
 
 /// `windtunnel data fetch tinyshakespeare`, with a proxy that makes the internet be this machine.
@@ -449,7 +497,8 @@ fn the_command_reads_the_mirror_before_the_network() {
     let output = data_fetch(home.path(), Some(mirror.path()), &proxy.address);
     assert_eq!(output.status.code(), Some(2));
     let words = String::from_utf8(output.stderr).unwrap();
-    let expected = recipes().unwrap().remove(0).sha256;
+    let real_file = recipes().unwrap().remove(0).files.remove(0);
+    let expected = real_file.sha256.unwrap();
     assert!(
         words.contains(&expected) && words.contains(&sha256(b"not Shakespeare")),
         "{words}"
@@ -466,8 +515,9 @@ fn the_command_reads_the_mirror_before_the_network() {
             // Nothing is read but the home now.
             let library = Library::new(home.path());
             let source = library.source("tinyshakespeare", &mut |_, _| {}).unwrap();
-            assert_eq!(sha256(source.text.as_bytes()), expected);
-            assert_eq!(source.text.len() as u64, recipes().unwrap()[0].bytes);
+            let text = source.text.whole().unwrap();
+            assert_eq!(sha256(text.as_bytes()), expected);
+            assert_eq!(Some(text.len() as u64), real_file.bytes);
         }
     }
     assert!(proxy.requests().is_empty());

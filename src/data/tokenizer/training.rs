@@ -36,10 +36,22 @@ pub fn check_size(vocab_size: usize) -> Result<()> {
 /// The byte-level BPE of these documents, with at most `vocab_size` tokens: fewer when no pair of
 /// tokens occurs twice any more. Errors when the size can't be.
 pub fn train<'a>(documents: impl IntoIterator<Item = &'a str>, vocab_size: usize) -> Result<Bpe> {
+    let documents: Vec<&str> = documents.into_iter().collect();
+    let each = |take: &mut dyn FnMut(&str) -> Result<()>| {
+        documents.iter().try_for_each(|document| take(document))
+    };
+    train_on(&each, vocab_size)
+}
+
+/// Hands documents to what it is given, one by one.
+pub type Each<'a> = dyn Fn(&mut dyn FnMut(&str) -> Result<()>) -> Result<()> + 'a;
+
+/// [`train`] with documents that are not in memory all at once; their different words are.
+pub fn train_on(each: &Each, vocab_size: usize) -> Result<Bpe> {
     check_size(vocab_size)?;
     let mut alphabet: Vec<char> = (0..=255).map(byte_char).collect();
     alphabet.sort_unstable();
-    let mut text = Words::new(&word_counts(documents)?, &alphabet);
+    let mut text = Words::new(&word_counts(each)?, &alphabet);
     let mut tokens: Vec<String> = alphabet.into_iter().map(String::from).collect();
     let mut known: HashSet<String> = tokens.iter().cloned().collect();
     let mut merges: Vec<Value> = Vec::new();
@@ -62,10 +74,10 @@ pub fn train<'a>(documents: impl IntoIterator<Item = &'a str>, vocab_size: usize
 }
 
 /// How often each word occurs, spelt as byte-level tokenizers do.
-fn word_counts<'a>(documents: impl IntoIterator<Item = &'a str>) -> Result<BTreeMap<String, i64>> {
+fn word_counts(each: &Each) -> Result<BTreeMap<String, i64>> {
     let splitter = ByteLevel::new(false, true, true);
-    let mut counts = BTreeMap::new();
-    for document in documents {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    each(&mut |document| {
         let mut text = PreTokenizedString::from(document);
         splitter.pre_tokenize(&mut text).map_err(|e| {
             Error::failed(
@@ -75,9 +87,13 @@ fn word_counts<'a>(documents: impl IntoIterator<Item = &'a str>) -> Result<BTree
             )
         })?;
         for (word, ..) in text.get_splits(OffsetReferential::Original, OffsetType::None) {
-            *counts.entry(word.to_string()).or_default() += 1;
+            match counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => _ = counts.insert(word.into(), 1),
+            }
         }
-    }
+        Ok(())
+    })?;
     Ok(counts)
 }
 
