@@ -5,10 +5,11 @@ use crate::{
     error::Result,
     metrics::{CorpusEval, EvalRecord},
     model::Gpt,
+    ops::cross_entropy::Score,
     tape::{Mode, Tape},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// The `[eval]` table of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +63,8 @@ pub fn evaluate(
     Ok(record)
 }
 
-/// Mean nats per token, and bits per byte of the text that the counted tokens stand for.
+/// Mean nats per token, and bits per byte of the text that the counted tokens stand for; beside
+/// them, of a corpus with answers, how many the model gets right.
 fn evaluate_corpus(
     gpt: &Gpt,
     tape: &mut Tape<f32>,
@@ -71,16 +73,45 @@ fn evaluate_corpus(
 ) -> Result<CorpusEval> {
     let t = gpt.config().block_size;
     let mut nats = 0.0;
+    let mut scores = Vec::new();
     for batch in windows.batches(rows) {
         tape.begin(Mode::Eval);
         let tokens: Arc<[u32]> = batch.inputs.into();
-        nats += gpt.loss(tape, (&tokens, &batch.targets), t, 1.0)?[0];
+        let pass = (&tokens, &batch.targets[..]);
+        if windows.answers().is_none() {
+            nats += gpt.loss(tape, pass, t, 1.0)?[0];
+            continue;
+        }
+        let of_batch = gpt.scores(tape, pass, t)?;
+        nats += of_batch.iter().map(|score| score.nats).sum::<f64>();
+        scores.extend(of_batch);
     }
     let (tokens, bytes) = (windows.tokens(), windows.bytes());
-    Ok(CorpusEval {
+    let mut eval = CorpusEval {
         loss: nats / tokens as f64,
         bpb: nats / bytes as f64 / std::f64::consts::LN_2,
         tokens,
         bytes,
-    })
+        ..Default::default()
+    };
+    if let Some(answers) = windows.answers() {
+        judge(&mut eval, answers, &scores);
+    }
+    Ok(eval)
+}
+
+/// Adds what the scores of all targets say of the answers among them.
+fn judge(eval: &mut CorpusEval, answers: &[Range<usize>], scores: &[Score]) {
+    let (mut right, mut tokens, mut nats) = (0, 0, 0.0);
+    for answer in answers {
+        let scores = &scores[answer.clone()];
+        right += u64::from(scores.iter().all(|score| score.likeliest));
+        tokens += scores.len();
+        nats += scores.iter().map(|score| score.nats).sum::<f64>();
+    }
+    eval.answers = Some(answers.len() as u64);
+    if !answers.is_empty() {
+        eval.accuracy = Some(right as f64 / answers.len() as f64);
+        eval.answer_loss = Some(nats / tokens as f64);
+    }
 }

@@ -24,8 +24,12 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     );
     for (corpus, val) in &record.val {
         text += &format!(
-            "  {corpus:<20} {:.4} nats  {:.4} bpb  ({} tokens, {} bytes)\n",
-            val.loss, val.bpb, val.tokens, val.bytes
+            "  {corpus:<20} {:.4} nats  {:.4} bpb  ({} tokens, {} bytes){}\n",
+            val.loss,
+            val.bpb,
+            val.tokens,
+            val.bytes,
+            val.answers_in_words()
         );
     }
     output.result("windtunnel.eval.v1", &record, &text);

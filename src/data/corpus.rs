@@ -6,6 +6,7 @@
 //! is new stays in memory until [`Corpus::keep`], so that bad input found later touches no disk.
 
 use super::{
+    answers,
     source::{Source, SplitRule},
     split::{Document, Part, split},
     tokenizer::Tokenizer,
@@ -41,6 +42,9 @@ pub struct Manifest {
     pub tokens_digest: String,
     /// SHA-256 of `documents.bin`: for each document its first token, eight bytes, little-endian.
     pub documents_digest: String,
+    /// Of a corpus that has answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswersKept>,
     pub bytes_per_token: f64,
     /// SHA-256 of all of the above but the name, as canonical JSON.
     pub digest: String,
@@ -63,8 +67,19 @@ impl Manifest {
             && self.source == source.digest
             && self.tokenizer == tokenizer.digest()
             && self.split == source.split
+            && self.answers.as_ref().map(|kept| &kept.prefix) == source.answers.as_ref()
             && self.digest == self.own_digest()
     }
+}
+
+/// What a manifest says of a corpus's answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswersKept {
+    /// What an answer follows: see [`answers`].
+    pub prefix: String,
+    /// SHA-256 of `answers.bin`: for each answer its first token and the one after its last, eight
+    /// bytes each, little-endian.
+    pub digest: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,6 +96,8 @@ pub struct Corpus {
     folder: PathBuf,
     tokens: Tokens,
     documents: Vec<u64>,
+    /// Tokens of each answer, counted from the file's first.
+    answers: Vec<[u64; 2]>,
 }
 
 #[derive(Debug)]
@@ -99,7 +116,11 @@ impl Corpus {
     /// Opens the corpus, or makes it in memory if this text was never tokenised so. Errors when the
     /// text does not fit the tokenizer, or what is kept of it is damaged.
     pub fn open(home: &Path, source: &Source, tokenizer: &Tokenizer) -> Result<Arc<Self>> {
-        let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
+        let made_of = (SCHEMA, &source.digest, tokenizer.digest(), &source.split);
+        let address = match &source.answers {
+            None => sha256_json(&made_of),
+            Some(prefix) => sha256_json(&(made_of, prefix)),
+        };
         let folder = home
             .join("corpora")
             .join(format!("{}-{}", source.name, &address[..8]));
@@ -122,6 +143,7 @@ impl Corpus {
     fn make(folder: PathBuf, source: &Source, tokenizer: &Tokenizer) -> Result<Self> {
         let parts = split(&source.text, &source.split)?;
         let (mut tokens, mut documents) = (Vec::<u16>::new(), Vec::<u64>::new());
+        let (mut answers, sizes) = (Vec::new(), tokenizer.bytes_per_id());
         let mut counts = [PartCounts::default(); 3];
         for part in [Part::Train, Part::Test, Part::Validation] {
             let count = &mut counts[part as usize];
@@ -133,6 +155,12 @@ impl Corpus {
                     let place = format!("corpus \"{}\", {}", source.name, e.place);
                     Error { place, ..e }
                 })?;
+                if let Some(prefix) = &source.answers {
+                    let found = answers::spans(text, prefix);
+                    let found = answers::token_ranges(&found, &ids, &sizes).into_iter();
+                    let placed = found.map(|r| [r.start, r.end].map(|t| (tokens.len() + t) as u64));
+                    answers.extend(placed);
+                }
                 tokens.extend(&ids);
                 count.documents += 1;
                 count.tokens += ids.len() as u64;
@@ -150,6 +178,10 @@ impl Corpus {
             validation: counts[2],
             tokens_digest: sha256(&bytes_of(&tokens, u16::to_le_bytes)),
             documents_digest: sha256(&bytes_of(&documents, u64::to_le_bytes)),
+            answers: source.answers.as_ref().map(|prefix| AnswersKept {
+                prefix: prefix.clone(),
+                digest: sha256(&bytes_of(answers.as_flattened(), u64::to_le_bytes)),
+            }),
             bytes_per_token: source.text.len() as f64 / tokens.len().max(1) as f64,
             digest: String::new(),
         };
@@ -159,6 +191,7 @@ impl Corpus {
             manifest,
             tokens: Tokens::New(tokens),
             documents,
+            answers,
         })
     }
 
@@ -170,6 +203,10 @@ impl Corpus {
                 .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
             files::replace(&temporary.join("tokens.bin"), tokens)?;
             files::replace(&temporary.join("documents.bin"), &documents)?;
+            if self.manifest.answers.is_some() {
+                let answers = bytes_of(self.answers.as_flattened(), u64::to_le_bytes);
+                files::replace(&temporary.join("answers.bin"), &answers)?;
+            }
             files::write_json(&temporary.join("manifest.json"), &self.manifest)
         };
         let result = write();
@@ -201,13 +238,19 @@ impl Corpus {
             return Err(damaged(&path, problem.into()));
         }
         let changed = || "its digest is not the one in the manifest: the file was changed".into();
-        let path = folder.join("documents.bin");
-        let bytes = fs::read(&path).map_err(|e| damaged(&path, format!("cannot read: {e}")))?;
-        if sha256(&bytes) != manifest.documents_digest {
-            return Err(damaged(&path, changed()));
-        }
-        let documents = bytes.as_chunks().0.iter();
-        let documents = documents.map(|b| u64::from_le_bytes(*b)).collect();
+        let numbers = |name: &str, digest: &str| {
+            let path = folder.join(name);
+            let bytes = fs::read(&path).map_err(|e| damaged(&path, format!("cannot read: {e}")))?;
+            match sha256(&bytes) == digest {
+                true => Ok(numbers_of(&bytes)),
+                false => Err(damaged(&path, changed())),
+            }
+        };
+        let documents = numbers("documents.bin", &manifest.documents_digest)?;
+        let answers = match &manifest.answers {
+            None => Vec::new(),
+            Some(kept) => numbers("answers.bin", &kept.digest)?,
+        };
         let path = folder.join("tokens.bin");
         let file = File::open(&path).map_err(|e| damaged(&path, format!("cannot open: {e}")))?;
         // SAFETY: the file is ours, written once and renamed into place; nobody writes it again.
@@ -226,6 +269,7 @@ impl Corpus {
             manifest,
             tokens: Tokens::Kept(tokens),
             documents,
+            answers: answers.as_chunks().0.to_vec(),
         })
     }
 
@@ -267,6 +311,20 @@ impl Corpus {
             .map(move |at| *at as usize - start)
     }
 
+    /// Whether the corpus declares answers; a part of it may have none all the same.
+    pub fn has_answers(&self) -> bool {
+        self.manifest.answers.is_some()
+    }
+
+    /// The tokens of each answer of a part, in order, counted from the part's first token.
+    pub fn answers(&self, part: Part) -> Vec<Range<usize>> {
+        let Range { start, end } = self.range(part);
+        let first = self.answers.partition_point(|a| (a[0] as usize) < start);
+        let after = self.answers.partition_point(|a| (a[0] as usize) < end);
+        let within = |a: &[u64; 2]| a[0] as usize - start..a[1] as usize - start;
+        self.answers[first..after].iter().map(within).collect()
+    }
+
     fn part(&self, part: Part) -> &[u16] {
         let Range { start, end } = self.range(part);
         let all = match &self.tokens {
@@ -291,6 +349,11 @@ impl Corpus {
 
 fn bytes_of<T: Copy, const N: usize>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|value| bytes(*value)).collect()
+}
+
+fn numbers_of(bytes: &[u8]) -> Vec<u64> {
+    let numbers = bytes.as_chunks().0.iter();
+    numbers.map(|b| u64::from_le_bytes(*b)).collect()
 }
 
 /// A place beside `folder` that no other process or thread uses.

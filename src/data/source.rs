@@ -32,6 +32,8 @@ pub struct Source {
     pub split: SplitRule,
     pub origin: String,
     pub licence: String,
+    /// What every answer in it follows, where it has any: see [`super::answers`].
+    pub answers: Option<String>,
 }
 
 /// A file that the user added: `<home>/sources/NAME.toml`.
@@ -40,6 +42,9 @@ pub struct Source {
 pub struct Added {
     pub path: PathBuf,
     pub sha256: String,
+    /// What every answer in it follows, where it has any: see [`super::answers`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
     pub split: SplitRule,
 }
 
@@ -123,8 +128,9 @@ impl Library {
                 digest: sha256(text.as_bytes()),
                 text,
                 split: BUILT_IN_SPLIT,
-                origin: format!("grammar data/{name}.grammar"),
+                origin: grammar.origin(),
                 licence: "made by windtunnel, free to use".into(),
+                answers: grammar.answers.map(Into::into),
             });
         }
         if let Some(recipe) = fetch::recipes()?
@@ -143,6 +149,7 @@ impl Library {
                 split: recipe.split,
                 origin: recipe.url,
                 licence: recipe.licence,
+                answers: None,
             });
         }
         if self.added()?.iter().any(|added| added == name) {
@@ -164,6 +171,7 @@ impl Library {
                 text,
                 digest,
                 split: added.split,
+                answers: added.answers,
                 origin: added.path.display().to_string(),
                 licence: "yours to say".into(),
             });
@@ -220,6 +228,7 @@ impl Library {
         Ok(Added {
             path,
             sha256: sha256(text.as_bytes()),
+            answers: None,
             split: ADDED_SPLIT,
         })
     }

@@ -2,7 +2,11 @@
 //! really drawn, the frozen contract, cost, environment.
 
 use super::{StudyReport, duration, threads};
-use crate::study::verdict::{ArmVerdict, Pair, digits};
+use crate::{
+    metrics::Outcome,
+    study::verdict::{ArmVerdict, Pair, digits},
+};
+use std::collections::BTreeSet;
 
 /// The whole page.
 pub fn page(study: &StudyReport) -> String {
@@ -21,6 +25,7 @@ pub fn page(study: &StudyReport) -> String {
     page += "\n![Paired differences](differences.svg)\n\n![Validation curves](curves.svg)\n\n";
     page += &arms(study);
     page += &corpora(study);
+    page += &accuracy(study);
     page += &pairs(study);
     page += &realised(study);
     page += &contract(study);
@@ -114,6 +119,37 @@ fn corpora(study: &StudyReport) -> String {
         .collect();
     format!(
         "## By corpus\n\nMean paired difference in bits per byte; not judged, shown to be understood.\n\n{}",
+        table(&head, &rows)
+    )
+}
+
+/// Of every arm and corpus with answers, the mean over the seeds that finished.
+fn accuracy(study: &StudyReport) -> String {
+    let outcomes = study.outcomes.iter().flatten().filter_map(Outcome::eval);
+    let with_answers = outcomes.flat_map(|eval| &eval.val);
+    let with_answers = with_answers.filter(|(_, val)| val.accuracy.is_some());
+    let corpora: BTreeSet<&String> = with_answers.map(|(corpus, _)| corpus).collect();
+    if corpora.is_empty() {
+        return String::new();
+    }
+    let mut head = words(&["arm"]);
+    head.extend(corpora.iter().map(ToString::to_string));
+    let mut rows = Vec::new();
+    for (arm, outcomes) in study.contract.terms.arms.iter().zip(&study.outcomes) {
+        let mut row = vec![arm.name.clone()];
+        for corpus in &corpora {
+            let evals = outcomes.iter().filter_map(Outcome::eval);
+            let seen = evals.filter_map(|eval| eval.val.get(*corpus)?.accuracy);
+            let seen: Vec<f64> = seen.collect();
+            row.push(match seen.len() {
+                0 => "—".into(),
+                n => format!("{:.2}%", 100.0 * seen.iter().sum::<f64>() / n as f64),
+            });
+        }
+        rows.push(row);
+    }
+    format!(
+        "## Answers right\n\nMean share of answers that each arm gets right; not judged.\n\n{}",
         table(&head, &rows)
     )
 }
@@ -217,7 +253,7 @@ fn contract(study: &StudyReport) -> String {
 fn cost(study: &StudyReport) -> String {
     let cost = study.cost();
     let env = &study.environment;
-    let trials: std::collections::BTreeSet<&String> = study
+    let trials: BTreeSet<&String> = study
         .outcomes
         .iter()
         .flatten()
