@@ -3,7 +3,7 @@
 use super::{Global, output::Output};
 use crate::{
     data::{
-        Corpus, Library, fetch, ngram, split,
+        Corpus, Library, answers, fetch, ngram, split,
         synth::{self, GRAMMARS},
     },
     error::{Error, Result, nearest},
@@ -179,6 +179,20 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
     for (idx, floor) in floors.iter().enumerate() {
         text += &format!("    order {}  {floor:.4}\n", idx + 1);
     }
+    let guess = source.answers.as_ref().and_then(|prefix| {
+        let documents = |part| parts[part as usize].iter().map(|d: &split::Document| d.0);
+        let (train, validation) = (split::Part::Train, split::Part::Validation);
+        answers::guess(prefix, documents(train), documents(validation))
+    });
+    if let Some(guess) = &guess {
+        text += &format!(
+            "  answers    {} train, {} validation; always the commonest, {:?}: {:.1}% right\n",
+            guess.train,
+            guess.validation,
+            guess.answer,
+            100.0 * guess.right
+        );
+    }
     output.result(
         "windtunnel.data_stat.v1",
         &json!({
@@ -191,6 +205,7 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
             "tokens": { "train": corpus.train().len(), "validation": corpus.validation().len() },
             "vocabulary": tokenizer.vocab_size(),
             "floors_nats_per_byte": floors,
+            "answers": guess,
         }),
         &text,
     );

@@ -7,6 +7,7 @@
 //! would go on ("42" for "4") is wrong.
 
 use crate::error::{Error, Result};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
@@ -85,8 +86,11 @@ pub fn check(place: &str, prefix: &str) -> Result<()> {
 }
 
 /// How well the commonest training answer does: the figure that an accuracy has to beat.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Guess {
+    /// Answers of each part.
+    pub train: usize,
+    pub validation: usize,
     /// Without the white space around it.
     pub answer: String,
     /// Share of the validation answers that it is.
@@ -105,11 +109,13 @@ pub fn guess<'a>(
     let ordered: BTreeMap<&str, usize> = train.iter().map(|(a, n)| (*a, *n)).collect();
     // Of equals `max_by_key` takes the last, which is the first of the reversed order.
     let (answer, _) = ordered.into_iter().rev().max_by_key(|(_, n)| *n)?;
-    let all: usize = validation.values().sum();
+    let n_validation: usize = validation.values().sum();
     let right = validation.get(answer).copied().unwrap_or(0);
-    (all > 0).then(|| Guess {
+    (n_validation > 0).then(|| Guess {
+        train: train.values().sum(),
+        validation: n_validation,
         answer: answer.into(),
-        right: right as f64 / all as f64,
+        right: right as f64 / n_validation as f64,
     })
 }
 
@@ -223,6 +229,7 @@ mod tests {
         };
         let found = guess(&train, &validation).unwrap();
         assert_eq!((found.answer.as_str(), found.right), ("blue", 0.5));
+        assert_eq!((found.train, found.validation), (5, 4));
         assert_eq!(guess(&train, &["none"]), None);
         assert_eq!(guess(&["none"], &validation), None);
     }

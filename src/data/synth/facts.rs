@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use world::{ATTRIBUTES, Entity, World, invented};
 
 /// Weights of documents that state facts, that ask for them, and that bring up a new name.
-const DOCUMENTS: [f64; 3] = [0.655, 0.1, 0.245];
+const DOCUMENTS: [f64; 3] = [0.64, 0.066, 0.294];
 
 /// Writes one document after another.
 pub(super) struct Teller {
@@ -45,7 +45,7 @@ impl Teller {
         }
         match self.rng.pick(&DOCUMENTS) {
             0 => {
-                let n_facts = 3 + self.rng.below(3) as usize;
+                let n_facts = 4 + self.rng.below(3) as usize;
                 let (entity, facts) = self.world.next_to_tell(&mut self.rng, n_facts);
                 self.description(&entity, &facts)
             }

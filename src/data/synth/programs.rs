@@ -8,6 +8,7 @@ mod draft;
 mod idioms;
 mod interpreter;
 mod syntax;
+mod values;
 
 use crate::rng::Rng;
 use draft::Draft;

@@ -122,7 +122,7 @@ impl Draft {
 
     /// A small number or a name of one.
     pub fn operand(&mut self) -> Expr {
-        match self.numbers.is_empty() || self.below(2) == 0 {
+        match self.numbers.is_empty() || self.below(3) == 0 {
             true => Expr::Int(1 + self.below(12)),
             false => var(&self.recent(|draft| &draft.numbers)),
         }
@@ -133,20 +133,19 @@ impl Draft {
         if depth == 0 {
             return self.operand();
         }
-        match self.below(8) {
-            0 => self.operand(),
-            1 if !self.functions.is_empty() => {
+        match self.below(7) {
+            0 if !self.functions.is_empty() => {
                 let idx = self.rng.below(self.functions.len() as u64) as usize;
                 let (name, n) = self.functions[idx].clone();
                 let arguments: Vec<Expr> = (0..n).map(|_| self.operand()).collect();
                 call(&name, arguments)
             }
-            2 => {
+            1 => {
                 let op = self.one_of(&[Op::FloorDivide, Op::Remainder]);
                 let left = self.expression(depth - 1);
                 binary(left, op, Expr::Int(2 + self.below(8)))
             }
-            3 => {
+            2 => {
                 let name = self.one_of(&["min", "max"]);
                 call(name, [self.expression(depth - 1), self.operand()])
             }

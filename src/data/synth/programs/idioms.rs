@@ -54,7 +54,9 @@ impl Draft {
             let op = self.one_of(&[Op::Add, Op::Subtract, Op::Multiply]);
             self.push(Statement::Update(name, op, value));
         }
-        let shown = self.expression(2);
+        let last = self.numbers[self.numbers.len() - 1].clone();
+        let op = self.one_of(&[Op::Add, Op::Subtract, Op::Multiply]);
+        let shown = binary(var(&last), op, self.expression(1));
         self.print(shown);
     }
 
