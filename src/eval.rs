@@ -9,7 +9,7 @@ use crate::{
     tape::{Mode, Tape},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The `[eval]` table of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +73,10 @@ fn evaluate_corpus(
 ) -> Result<CorpusEval> {
     let t = gpt.config().block_size;
     let mut nats = 0.0;
-    let mut scores = Vec::new();
+    let mut judged = Judged::default();
+    // Of all targets in a row, the first of the next batch; answers are in order and none is cut.
+    let mut first = 0;
+    let mut answers = windows.answers().unwrap_or_default();
     for batch in windows.batches(rows) {
         tape.begin(Mode::Eval);
         let tokens: Arc<[u32]> = batch.inputs.into();
@@ -82,36 +85,43 @@ fn evaluate_corpus(
             nats += gpt.loss(tape, pass, t, 1.0)?[0];
             continue;
         }
-        let of_batch = gpt.scores(tape, pass, t)?;
-        nats += of_batch.iter().map(|score| score.nats).sum::<f64>();
-        scores.extend(of_batch);
+        let scores = gpt.scores(tape, pass, t)?;
+        nats += scores.iter().map(|score| score.nats).sum::<f64>();
+        let after = answers.partition_point(|answer| answer.end <= first + scores.len());
+        for answer in &answers[..after] {
+            judged.add(&scores[answer.start - first..answer.end - first]);
+        }
+        answers = &answers[after..];
+        first += scores.len();
     }
     let (tokens, bytes) = (windows.tokens(), windows.bytes());
-    let mut eval = CorpusEval {
+    let some = |x: f64| (judged.answers > 0).then_some(x);
+    Ok(CorpusEval {
         loss: nats / tokens as f64,
         bpb: nats / bytes as f64 / std::f64::consts::LN_2,
         tokens,
         bytes,
-        ..Default::default()
-    };
-    if let Some(answers) = windows.answers() {
-        judge(&mut eval, answers, &scores);
-    }
-    Ok(eval)
+        answers: windows.answers().map(|_| judged.answers),
+        accuracy: some(judged.right as f64 / judged.answers as f64),
+        answer_loss: some(judged.nats / judged.tokens as f64),
+    })
 }
 
-/// Adds what the scores of all targets say of the answers among them.
-fn judge(eval: &mut CorpusEval, answers: &[Range<usize>], scores: &[Score]) {
-    let (mut right, mut tokens, mut nats) = (0, 0, 0.0);
-    for answer in answers {
-        let scores = &scores[answer.clone()];
-        right += u64::from(scores.iter().all(|score| score.likeliest));
-        tokens += scores.len();
-        nats += scores.iter().map(|score| score.nats).sum::<f64>();
-    }
-    eval.answers = Some(answers.len() as u64);
-    if !answers.is_empty() {
-        eval.accuracy = Some(right as f64 / answers.len() as f64);
-        eval.answer_loss = Some(nats / tokens as f64);
+/// What is known of the answers so far.
+#[derive(Default)]
+struct Judged {
+    answers: u64,
+    right: u64,
+    tokens: u64,
+    nats: f64,
+}
+
+impl Judged {
+    /// One more answer, from the scores of its tokens.
+    fn add(&mut self, scores: &[Score]) {
+        self.answers += 1;
+        self.right += u64::from(scores.iter().all(|score| score.likeliest));
+        self.tokens += scores.len() as u64;
+        self.nats += scores.iter().map(|score| score.nats).sum::<f64>();
     }
 }

@@ -30,8 +30,9 @@
 //!   form: the oracle of its tests, and what runs on a GPU for now.
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
 //!   SGD, Lion and Muon, and rates as functions of the step.
-//! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
-//!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`.
+//! - [`data`]: sources (built-in grammars and generators, fetched and added files), tokenizers,
+//!   corpora in memory-mapped files with three-way splits, which tokens are answers, mixtures, and
+//!   `Batches::at(step)`.
 //! - [`eval`], [`metrics`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
 //!   opened corpora and trials.

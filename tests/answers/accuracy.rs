@@ -4,15 +4,17 @@ use crate::{opened, quiz, source};
 use std::sync::Arc;
 use windtunnel::{
     data::{
-        EvalWindows, TokenizerKind,
+        Batches, Corpus, EvalWindows, TokenizerKind,
         answers::spans,
+        mixture::Mixture,
         split::{Part, split},
     },
     device::Backend,
     eval::evaluate,
     metrics::CorpusEval,
     model::{Gpt, GptConfig},
-    ops::cross_entropy::IGNORE,
+    ops::{cross_entropy::IGNORE, grad_norm::grad_norm},
+    optim::{Optimizer, OptimizerConfig},
     params::{Init, Params},
     pool::Pool,
     tape::{Mode, Tape},
@@ -27,10 +29,32 @@ fn model(t: usize, vocab: usize, spread: f64, backend: Backend) -> (Gpt, Tape<f3
         ..Default::default()
     };
     let (gpt, mut specs) = Gpt::new(&config, vocab);
-    specs.iter_mut().for_each(|spec| spec.init = Init::Normal(spread));
+    specs
+        .iter_mut()
+        .for_each(|spec| spec.init = Init::Normal(spread));
     let mut params = Params::new(1, specs);
     params.init(0, 5);
     (gpt, Tape::new(params, backend, Arc::new(Pool::new(2))))
+}
+
+/// A model that has seen enough of the corpus to be right now and then.
+fn taught(t: usize, corpus: &Arc<Corpus>, vocab: usize, backend: Backend) -> (Gpt, Tape<f32>) {
+    let (gpt, mut tape) = model(t, vocab, 0.1, backend);
+    let parts = vec![(1.0, corpus.clone())];
+    let batches = Batches::new(Mixture { parts }, t, 8, 1).unwrap();
+    let mut optimizer = Optimizer::new(&tape.params, &OptimizerConfig::default());
+    let pool = Pool::new(1);
+    for step in 0..80 {
+        let batch = batches.at(step);
+        tape.zero_grads();
+        tape.begin(Mode::Train);
+        let pass = (&batch.inputs.into(), &batch.targets[..]);
+        gpt.loss(&mut tape, pass, t, (8 * t) as f64).unwrap();
+        tape.backward().unwrap();
+        let norm = grad_norm(&tape.params, &pool)[0];
+        optimizer.step((&mut tape.params, 0), (step + 1, 1e-2), norm, &pool);
+    }
+    (gpt, tape)
 }
 
 /// By hand: whether the model, given the true text before it, would write a token, and its nats.
@@ -41,7 +65,10 @@ fn foreseen(gpt: &Gpt, tape: &mut Tape<f32>, inputs: &[u32], target: u32) -> (bo
     let logits = tape.to_host(logits).unwrap();
     let row = &logits[logits.len() - gpt.vocab_size()..];
     let chosen = row[target as usize];
-    let others = row.iter().enumerate().filter(|(id, _)| *id != target as usize);
+    let others = row
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| *id != target as usize);
     let total: f64 = row.iter().map(|z| f64::from(z - chosen).exp()).sum();
     (others.into_iter().all(|(_, z)| *z < chosen), total.ln())
 }
@@ -60,13 +87,17 @@ fn accuracy_and_answer_loss_are_what_the_logits_say() {
         starts.push(at);
         at += document.0.len();
     }
-    let part: Vec<u32> = corpus.validation().iter().map(|id| u32::from(*id)).collect();
+    let part: Vec<u32> = corpus
+        .validation()
+        .iter()
+        .map(|id| u32::from(*id))
+        .collect();
     assert_eq!(at, part.len());
     for (t, limit) in [(32, 0), (7, 0), (50, 9), (64, 0)] {
         for backend in [Backend::Fused, Backend::Composed(candle_core::Device::Cpu)] {
             let windows = EvalWindows::new(corpus.clone(), t, limit, &tokenizer).unwrap();
             let windows = Arc::new(windows);
-            let (gpt, mut tape) = model(t, tokenizer.vocab_size(), 0.7, backend);
+            let (gpt, mut tape) = taught(t, &corpus, tokenizer.vocab_size(), backend);
             let all = [(1.0, windows.clone())];
             let record = evaluate(&gpt, &mut tape, &all, 3, (0, 0)).unwrap();
 
@@ -83,9 +114,9 @@ fn accuracy_and_answer_loss_are_what_the_logits_say() {
                     if !whole || (*document < start && answer.start - start < t / 2) {
                         continue;
                     }
-                    let scores = answer.clone().map(|token| {
-                        foreseen(&gpt, &mut tape, &part[start..token], part[token])
-                    });
+                    let scores = answer
+                        .clone()
+                        .map(|token| foreseen(&gpt, &mut tape, &part[start..token], part[token]));
                     let scores: Vec<(bool, f64)> = scores.collect();
                     n += 1;
                     right += usize::from(scores.iter().all(|(likeliest, _)| *likeliest));
@@ -130,8 +161,7 @@ fn the_loss_of_a_corpus_does_not_depend_on_whether_it_has_answers() {
     let home = tempfile::tempdir().unwrap();
     let text = quiz(9, 400);
     let eval = |answers: Option<&str>, backend: Backend| -> CorpusEval {
-        let (corpus, tokenizer) =
-            opened(home.path(), &source(&text, answers), TokenizerKind::Char);
+        let (corpus, tokenizer) = opened(home.path(), &source(&text, answers), TokenizerKind::Char);
         let windows = Arc::new(EvalWindows::new(corpus, 24, 0, &tokenizer).unwrap());
         let (gpt, mut tape) = model(24, tokenizer.vocab_size(), 0.5, backend);
         let record = evaluate(&gpt, &mut tape, &[(1.0, windows)], 4, (0, 0)).unwrap();
@@ -140,19 +170,28 @@ fn the_loss_of_a_corpus_does_not_depend_on_whether_it_has_answers() {
     let composed = || Backend::Composed(candle_core::Device::Cpu);
     let (with, without) = (eval(Some(":"), Backend::Fused), eval(None, Backend::Fused));
     assert!((with.loss - without.loss).abs() < 1e-6 && with.tokens == without.tokens);
-    assert_eq!((without.answers, without.accuracy, without.answer_loss), (None, None, None));
+    assert_eq!(
+        (without.answers, without.accuracy, without.answer_loss),
+        (None, None, None)
+    );
     let other = eval(Some(":"), composed());
     assert!((with.loss - other.loss).abs() < 1e-5 && with.answers == other.answers);
     // A prefix that is nowhere: none were judged, and there is no share of none.
     let none = eval(Some("?"), Backend::Fused);
-    assert_eq!((none.answers, none.accuracy, none.answer_loss), (Some(0), None, None));
+    assert_eq!(
+        (none.answers, none.accuracy, none.answer_loss),
+        (Some(0), None, None)
+    );
 }
 
 #[test]
 fn a_model_that_finds_all_tokens_alike_gets_nothing_right() {
     let home = tempfile::tempdir().unwrap();
-    let (corpus, tokenizer) =
-        opened(home.path(), &source(&quiz(10, 300), Some(":")), TokenizerKind::Char);
+    let (corpus, tokenizer) = opened(
+        home.path(),
+        &source(&quiz(10, 300), Some(":")),
+        TokenizerKind::Char,
+    );
     let windows = Arc::new(EvalWindows::new(corpus, 32, 0, &tokenizer).unwrap());
     for backend in [Backend::Fused, Backend::Composed(candle_core::Device::Cpu)] {
         let (gpt, mut tape) = model(32, tokenizer.vocab_size(), 0.0, backend);

@@ -67,14 +67,19 @@ fn values(kind: usize, words: &[&str]) -> Vec<(usize, String)> {
     let text = format!(" {} ", words.join(" "));
     let mut found = Vec::new();
     for (attribute, values) in VALUES[kind].iter().enumerate() {
-        let there = values.split('|').filter(|v| text.contains(&format!(" {v} ")));
+        let there = values
+            .split('|')
+            .filter(|v| text.contains(&format!(" {v} ")));
         found.extend(there.map(|value| (attribute, value.to_string())));
     }
     found
 }
 
 fn words(sentence: &str) -> Vec<&str> {
-    sentence.split([' ', ',', '.', '?']).filter(|w| !w.is_empty()).collect()
+    sentence
+        .split([' ', ',', '.', '?'])
+        .filter(|w| !w.is_empty())
+        .collect()
 }
 
 /// One document, read.
@@ -108,14 +113,21 @@ fn read(document: &str) -> Read {
                 let (kind, name) = about.clone().expect("the first sentence has a name");
                 let found = values(kind, &words);
                 let opener = sentence.ends_with('?')
-                    || ["Here is", "Travellers", "A few"].iter().any(|o| sentence.starts_with(o));
+                    || ["Here is", "Travellers", "A few"]
+                        .iter()
+                        .any(|o| sentence.starts_with(o));
                 assert!(
-                    if opener { found.is_empty() } else { (1..=2).contains(&found.len()) },
+                    if opener {
+                        found.is_empty()
+                    } else {
+                        (1..=2).contains(&found.len())
+                    },
                     "{sentence:?} in {document}"
                 );
                 read.names.insert(name.clone());
                 let facts = found.into_iter();
-                read.stated.extend(facts.map(|(a, value)| ((name.clone(), a), value)));
+                read.stated
+                    .extend(facts.map(|(a, value)| ((name.clone(), a), value)));
             }
         }
     }
@@ -136,7 +148,10 @@ fn agreed<'a>(documents: impl IntoIterator<Item = &'a Read>) -> BTreeMap<Key, St
 #[test]
 fn no_two_documents_contradict_each_other_and_every_answer_is_the_fact() {
     // Three worlds and more.
-    let read: Vec<Read> = documents("facts", 4_000_000).iter().map(|d| read(d)).collect();
+    let read: Vec<Read> = documents("facts", 4_000_000)
+        .iter()
+        .map(|d| read(d))
+        .collect();
     let facts = agreed(&read);
     let (mut asked, mut known) = (0, 0);
     for (key, answer, _) in read.iter().flat_map(|read| &read.asked) {
@@ -172,7 +187,10 @@ fn what_validation_asks_follows_from_the_document_or_from_training_which_never_a
     };
     let parts = split(&text, &rule).unwrap();
     let read_part = |part: Part| -> Vec<Read> {
-        parts[part as usize].iter().map(|d| read(d.0.trim())).collect()
+        parts[part as usize]
+            .iter()
+            .map(|d| read(d.0.trim()))
+            .collect()
     };
     let (train, validation) = (read_part(Part::Train), read_part(Part::Validation));
     let learnt = agreed(&train);
@@ -207,17 +225,30 @@ fn what_validation_asks_follows_from_the_document_or_from_training_which_never_a
 
 #[test]
 fn a_name_that_is_introduced_to_be_asked_about_is_in_no_other_document() {
-    let read: Vec<Read> = documents("facts", 1_200_000).iter().map(|d| read(d)).collect();
+    let read: Vec<Read> = documents("facts", 1_200_000)
+        .iter()
+        .map(|d| read(d))
+        .collect();
     let mut documents_of: BTreeMap<&str, usize> = BTreeMap::new();
     for name in read.iter().flat_map(|read| &read.names) {
         *documents_of.entry(name).or_default() += 1;
     }
     let mut introduced = 0;
-    for read in read.iter().filter(|r| !r.asked.is_empty() && !r.stated.is_empty()) {
-        assert!(read.names.iter().all(|name| documents_of[name.as_str()] == 1));
+    for read in read
+        .iter()
+        .filter(|r| !r.asked.is_empty() && !r.stated.is_empty())
+    {
+        assert!(
+            read.names
+                .iter()
+                .all(|name| documents_of[name.as_str()] == 1)
+        );
         introduced += 1;
     }
     // The rest are names of a world, told of and asked about in many.
     let known = documents_of.values().filter(|n| **n > 1).count();
-    assert!(introduced > 1000 && (200..=480).contains(&known), "{introduced} {known}");
+    assert!(
+        introduced > 1000 && (200..=480).contains(&known),
+        "{introduced} {known}"
+    );
 }

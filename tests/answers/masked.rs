@@ -39,7 +39,10 @@ fn only_tokens_of_answers_count_and_all_else_stays_as_it_was() {
     let (mut counted, mut seen) = (0, 0);
     for step in 0..40 {
         let (all, some) = (all.at(step), some.at(step));
-        assert_eq!((&all.inputs, &all.corpus_of_row), (&some.inputs, &some.corpus_of_row));
+        assert_eq!(
+            (&all.inputs, &all.corpus_of_row),
+            (&some.inputs, &some.corpus_of_row)
+        );
         assert_eq!(all.counted(), 80);
         counted += some.counted();
         for row in 0..5 {
@@ -51,10 +54,12 @@ fn only_tokens_of_answers_count_and_all_else_stays_as_it_was() {
                 let window = &train[*start..start + 17];
                 window[..16] == tokens && window[16] == last && {
                     let pairs = some.targets[at.clone()].iter().enumerate();
-                    pairs.clone().all(|(i, target)| match is_answer[start + 1 + i] {
-                        true => *target == u32::from(window[i + 1]),
-                        false => *target == IGNORE,
-                    })
+                    pairs
+                        .clone()
+                        .all(|(i, target)| match is_answer[start + 1 + i] {
+                            true => *target == u32::from(window[i + 1]),
+                            false => *target == IGNORE,
+                        })
                 }
             };
             seen += usize::from((0..train.len() - 16).any(|start| marked(&start)));
@@ -62,7 +67,10 @@ fn only_tokens_of_answers_count_and_all_else_stays_as_it_was() {
     }
     assert_eq!(seen, 200);
     let share = is_answer.iter().filter(|is| **is).count() as f64 / train.len() as f64;
-    assert!((counted as f64 / 3200.0 - share).abs() < 0.05, "{counted} {share}");
+    assert!(
+        (counted as f64 / 3200.0 - share).abs() < 0.05,
+        "{counted} {share}"
+    );
 }
 
 #[test]
@@ -70,7 +78,10 @@ fn a_corpus_without_answers_is_refused_unless_it_has_no_weight() {
     let home = tempfile::tempdir().unwrap();
     let text = quiz(5, 300);
     let asked = opened(home.path(), &source(&text, Some(":")), TokenizerKind::Byte).0;
-    for (prefix, reason) in [(None, "does not say"), (Some("?"), "no answer in its training")] {
+    for (prefix, reason) in [
+        (None, "does not say"),
+        (Some("?"), "no answer in its training"),
+    ] {
         let bare = opened(home.path(), &source(&text, prefix), TokenizerKind::Byte).0;
         let batches = |weight: f64| {
             let parts = vec![(1.0 - weight, asked.clone()), (weight, bare.clone())];
@@ -78,8 +89,14 @@ fn a_corpus_without_answers_is_refused_unless_it_has_no_weight() {
             batches.counting(Targets::Answers).map(|_| ())
         };
         let error = batches(0.5).unwrap_err();
-        assert!(error.exit_code() == 2 && error.place == "data.targets", "{error}");
-        assert!(error.problem.contains("\"quiz\"") && error.problem.contains(reason), "{error}");
+        assert!(
+            error.exit_code() == 2 && error.place == "data.targets",
+            "{error}"
+        );
+        assert!(
+            error.problem.contains("\"quiz\"") && error.problem.contains(reason),
+            "{error}"
+        );
         batches(0.0).unwrap();
     }
 }
@@ -165,7 +182,9 @@ fn trial(session: &Session, changes: &[&str]) -> Trial {
     let path = session.home.with_extension("recipe.toml");
     fs::write(&path, RECIPE).unwrap();
     let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    session.resolve(&Recipe::load(&path, &changes).unwrap().0).unwrap()
+    session
+        .resolve(&Recipe::load(&path, &changes).unwrap().0)
+        .unwrap()
 }
 
 /// A session with a corpus "mine" of this text and this prefix.
@@ -201,7 +220,12 @@ fn a_step_says_how_many_targets_counted_and_its_loss_does_not_depend_on_the_pass
     let mut without = 0;
     for (one, other) in whole.iter().zip(&parts) {
         assert_eq!(one.targets, other.targets);
-        assert!((one.loss - other.loss).abs() < 1e-5, "{} {}", one.loss, other.loss);
+        assert!(
+            (one.loss - other.loss).abs() < 1e-5,
+            "{} {}",
+            one.loss,
+            other.loss
+        );
         assert!(one.targets.unwrap() < 64);
         without += usize::from(one.targets == Some(0));
     }
@@ -225,7 +249,10 @@ fn steps_without_any_answer_have_no_loss_and_do_no_harm() {
     let (outcome, steps) = trained(&session, &trial);
     let none: Vec<&StepRecord> = steps.iter().filter(|s| s.targets == Some(0)).collect();
     assert!(none.len() > 5 && none.len() < 30, "{}", none.len());
-    assert!(none.iter().all(|step| step.loss == 0.0 && step.grad_norm == 0.0));
+    assert!(
+        none.iter()
+            .all(|step| step.loss == 0.0 && step.grad_norm == 0.0)
+    );
     let eval = outcome.eval().unwrap();
     assert!(eval.loss.is_finite() && eval.val["mine"].answers.is_some());
 }
@@ -246,5 +273,8 @@ fn a_recipe_that_does_not_mask_is_written_and_addressed_as_before() {
     let path = home.path().join("wrong.toml");
     fs::write(&path, RECIPE.replace("\"answers\"", "\"anwsers\"")).unwrap();
     let error = Recipe::load(&path, &[]).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("answers"), "{error}");
+    assert!(
+        error.exit_code() == 2 && error.to_string().contains("answers"),
+        "{error}"
+    );
 }

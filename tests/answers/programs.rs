@@ -44,9 +44,29 @@ fn python_prints_the_same() {
 fn programs_differ_in_structure_and_length() {
     let documents = documents("programs", 600_000);
     for word in [
-        "def ", "return ", "for ", "in range(", "while ", "if ", "elif ", "else:", " and ", " or ",
-        ".append(", "] = ", " += ", " -= ", " // ", " % ", "sorted(", "len(", "min(", "str(", "[-1]",
-        "True", "False",
+        "def ",
+        "return ",
+        "for ",
+        "in range(",
+        "while ",
+        "if ",
+        "elif ",
+        "else:",
+        " and ",
+        " or ",
+        ".append(",
+        "] = ",
+        " += ",
+        " -= ",
+        " // ",
+        " % ",
+        "sorted(",
+        "len(",
+        "min(",
+        "str(",
+        "[-1]",
+        "True",
+        "False",
     ] {
         let with = documents.iter().filter(|d| d.contains(word)).count();
         assert!(with >= 20, "{word:?} is in {with} of {}", documents.len());
@@ -57,7 +77,11 @@ fn programs_differ_in_structure_and_length() {
         words.collect()
     };
     let shapes: BTreeSet<String> = documents.iter().map(shape).collect();
-    assert!(shapes.len() * 2 > documents.len(), "{} shapes", shapes.len());
+    assert!(
+        shapes.len() * 2 > documents.len(),
+        "{} shapes",
+        shapes.len()
+    );
     let mut lines: Vec<usize> = documents.iter().map(|d| d.lines().count()).collect();
     lines.sort_unstable();
     let (short, long) = (lines[lines.len() / 20], lines[lines.len() * 19 / 20]);
@@ -68,7 +92,10 @@ fn programs_differ_in_structure_and_length() {
 fn every_document_is_one_program_and_its_output() {
     for document in documents("programs", 4_000_000) {
         let (program, output) = document.split_once("\nOutput:\n").unwrap();
-        assert!(!program.is_empty() && !output.contains("Output:"), "{document}");
+        assert!(
+            !program.is_empty() && !output.contains("Output:"),
+            "{document}"
+        );
         assert!((1..=8).contains(&output.lines().count()), "{document}");
         assert!(output.lines().all(|line| !line.is_empty()), "{document}");
     }

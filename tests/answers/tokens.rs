@@ -113,14 +113,29 @@ fn answers_are_kept_beside_their_corpus_and_a_corpus_without_them_is_as_it_was()
         assert!(!made.answers(part).is_empty());
         assert_eq!(read.answers(part), made.answers(part));
     }
-    assert_eq!(files(with.path()), ["answers.bin", "documents.bin", "manifest.json", "tokens.bin"]);
+    assert_eq!(
+        files(with.path()),
+        [
+            "answers.bin",
+            "documents.bin",
+            "manifest.json",
+            "tokens.bin"
+        ]
+    );
 
     let plain = source(&text, None);
     let (bare, _) = opened(without.path(), &plain, TokenizerKind::Byte);
     bare.keep().unwrap();
     assert!(!bare.has_answers() && bare.answers(Part::Train).is_empty());
-    assert_eq!(files(without.path()), ["documents.bin", "manifest.json", "tokens.bin"]);
-    assert!(!serde_json::to_string(bare.manifest()).unwrap().contains("answers"));
+    assert_eq!(
+        files(without.path()),
+        ["documents.bin", "manifest.json", "tokens.bin"]
+    );
+    assert!(
+        !serde_json::to_string(bare.manifest())
+            .unwrap()
+            .contains("answers")
+    );
     // The same text with other answers is another corpus, which may lie beside the first.
     assert_ne!(bare.digest(), made.digest());
     let other = source(&text, Some(":a"));
@@ -135,15 +150,25 @@ fn changed_answers_are_refused() {
     let (made, tokenizer) = opened(home.path(), &source, TokenizerKind::Byte);
     made.keep().unwrap();
     let corpora = fs::read_dir(home.path().join("corpora")).unwrap();
-    let path = corpora.map(|e| e.unwrap().path()).next().unwrap().join("answers.bin");
+    let path = corpora
+        .map(|e| e.unwrap().path())
+        .next()
+        .unwrap()
+        .join("answers.bin");
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] ^= 1;
     fs::write(&path, bytes).unwrap();
     let error = Corpus::open(home.path(), &source, &tokenizer).unwrap_err();
-    assert!(error.exit_code() == 2 && error.place.contains("answers.bin"), "{error}");
+    assert!(
+        error.exit_code() == 2 && error.place.contains("answers.bin"),
+        "{error}"
+    );
     fs::remove_file(&path).unwrap();
     let error = Corpus::open(home.path(), &source, &tokenizer).unwrap_err();
-    assert!(error.place.contains("answers.bin") && error.remedy.contains("delete"), "{error}");
+    assert!(
+        error.place.contains("answers.bin") && error.remedy.contains("delete"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use windtunnel::{
     device::Backend,
     model::{Gpt, GptConfig, Positions},
-    ops::{
-        activation::Activation, cross_entropy::IGNORE, grad_norm::grad_norm, norm::NormKind,
-    },
+    ops::{activation::Activation, cross_entropy::IGNORE, grad_norm::grad_norm, norm::NormKind},
     optim::{Optimizer, OptimizerConfig},
     params::{Init, Params, Spec},
     pool::Pool,

@@ -246,7 +246,10 @@ impl Draft {
             0 => call("len", [var(&word)]),
             1 => binary(letter(self.below(4)), Op::Add, letter(-1)),
             2 => binary(var(&word), Op::Multiply, Expr::Int(2 + self.below(2))),
-            3 => binary(letter(0), Op::Equal, letter(-1 - self.below(3))),
+            3 => {
+                let op = self.one_of(&[Op::Equal, Op::Unequal, Op::Less]);
+                binary(letter(0), op, letter(-1 - self.below(3)))
+            }
             _ => {
                 let number = call("str", [self.operand()]);
                 binary(var(&word), Op::Add, number)
