@@ -68,3 +68,18 @@ fn opened(home: &Path, source: &Source, kind: TokenizerKind) -> (Arc<Corpus>, To
     let tokenizer = Tokenizer::of(kind, [source.text.as_str()]).unwrap();
     (Corpus::open(home, source, &tokenizer).unwrap(), tokenizer)
 }
+
+#[test]
+fn the_samples_of_the_readme_are_documents_of_the_built_in_corpora() {
+    let readme = include_str!("../README.md");
+    for grammar in &synth::GRAMMARS {
+        let fence = format!("```text {}\n", grammar.name);
+        let sample = readme.split(&fence).nth(1).expect("a sample of each");
+        let sample = sample.split("\n```").next().unwrap();
+        let documents = documents(grammar.name, synth::DEFAULT_BYTES);
+        assert!(
+            documents.iter().any(|document| document == sample),
+            "{sample}"
+        );
+    }
+}

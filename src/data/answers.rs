@@ -200,7 +200,7 @@ mod tests {
             (0..9, 0..5),
         ] {
             assert_eq!(
-                token_ranges(&[span.clone()], &ids, &sizes),
+                token_ranges(std::slice::from_ref(&span), &ids, &sizes),
                 [want],
                 "{span:?}"
             );

@@ -40,7 +40,7 @@ impl Author {
                 continue;
             };
             let lines = output.lines().count();
-            if (1..=LINES).contains(&lines) && output.lines().all(|line| is_readable(line)) {
+            if (1..=LINES).contains(&lines) && output.lines().all(is_readable) {
                 let source = syntax::source(&program);
                 return format!("{source}{OUTPUT}{}", output.trim_end());
             }
