@@ -5,6 +5,7 @@ use crate::{
     error::Result,
     metrics::{CorpusEval, EvalRecord},
     model::Gpt,
+    ops::cross_entropy::Score,
     tape::{Mode, Tape},
 };
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,8 @@ pub fn evaluate(
     Ok(record)
 }
 
-/// Mean nats per token, and bits per byte of the text that the counted tokens stand for.
+/// Mean nats per token, and bits per byte of the text that the counted tokens stand for; beside
+/// them, of a corpus with answers, how many the model gets right.
 fn evaluate_corpus(
     gpt: &Gpt,
     tape: &mut Tape<f32>,
@@ -71,16 +73,55 @@ fn evaluate_corpus(
 ) -> Result<CorpusEval> {
     let t = gpt.config().block_size;
     let mut nats = 0.0;
+    let mut judged = Judged::default();
+    // Of all targets in a row, the first of the next batch; answers are in order and none is cut.
+    let mut first = 0;
+    let mut answers = windows.answers().unwrap_or_default();
     for batch in windows.batches(rows) {
         tape.begin(Mode::Eval);
         let tokens: Arc<[u32]> = batch.inputs.into();
-        nats += gpt.loss(tape, (&tokens, &batch.targets), t, 1.0)?[0];
+        let pass = (&tokens, &batch.targets[..]);
+        if windows.answers().is_none() {
+            nats += gpt.loss(tape, pass, t, 1.0)?[0];
+            continue;
+        }
+        let scores = gpt.scores(tape, pass, t)?;
+        nats += scores.iter().map(|score| score.nats).sum::<f64>();
+        let after = answers.partition_point(|answer| answer.end <= first + scores.len());
+        for answer in &answers[..after] {
+            judged.add(&scores[answer.start - first..answer.end - first]);
+        }
+        answers = &answers[after..];
+        first += scores.len();
     }
     let (tokens, bytes) = (windows.tokens(), windows.bytes());
+    let some = |x: f64| (judged.answers > 0).then_some(x);
     Ok(CorpusEval {
         loss: nats / tokens as f64,
         bpb: nats / bytes as f64 / std::f64::consts::LN_2,
         tokens,
         bytes,
+        answers: windows.answers().map(|_| judged.answers),
+        accuracy: some(judged.right as f64 / judged.answers as f64),
+        answer_loss: some(judged.nats / judged.tokens as f64),
     })
+}
+
+/// What is known of the answers so far.
+#[derive(Default)]
+struct Judged {
+    answers: u64,
+    right: u64,
+    tokens: u64,
+    nats: f64,
+}
+
+impl Judged {
+    /// One more answer, from the scores of its tokens.
+    fn add(&mut self, scores: &[Score]) {
+        self.answers += 1;
+        self.right += u64::from(scores.iter().all(|score| score.likeliest));
+        self.tokens += scores.len() as u64;
+        self.nats += scores.iter().map(|score| score.nats).sum::<f64>();
+    }
 }

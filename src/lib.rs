@@ -30,9 +30,9 @@
 //!   form: the oracle of its tests, and what runs on a GPU for now.
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
 //!   SGD, Lion and Muon, and rates as functions of the step.
-//! - [`data`]: sources (built-in grammars, fetched and added files), tokenizers, corpora in
-//!   memory-mapped files with three-way splits, mixtures, and `Batches::at(step)`. What is larger
-//!   than memory, of any form, comes in through [`data::ingest`].
+//! - [`data`]: sources (built-in grammars and generators, fetched and added files), tokenizers,
+//!   corpora in memory-mapped files with three-way splits, which tokens are answers, mixtures, and
+//!   `Batches::at(step)`. What is larger than memory, of any form, comes in through [`data::ingest`].
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into

@@ -16,12 +16,15 @@ pub struct StepRecord {
     pub lr: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+    /// Targets that count in this step's loss, where not all do; 0 of them make a loss of 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<u64>,
     /// Wall-clock milliseconds of this step; the one field that differs between identical runs.
     pub ms: f64,
 }
 
 /// One corpus's figures on its fixed validation windows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct CorpusEval {
     /// Nats per token.
     pub loss: f64,
@@ -29,6 +32,29 @@ pub struct CorpusEval {
     pub bpb: f64,
     pub tokens: u64,
     pub bytes: u64,
+    /// Answers that were judged, of a corpus that has answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<u64>,
+    /// Share of them whose every token is the model's likeliest after the true text before it, 0 to
+    /// 1: what greedy decoding would have written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Nats per token of those answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_loss: Option<f64>,
+}
+
+impl CorpusEval {
+    /// Its answers in words, with a space before them; nothing where none were judged.
+    pub fn answers_in_words(&self) -> String {
+        match (self.accuracy, self.answer_loss, self.answers) {
+            (Some(accuracy), Some(loss), Some(answers)) => format!(
+                "  {:.1}% of {answers} answers right, {loss:.4} nats per answer token",
+                100.0 * accuracy
+            ),
+            _ => String::new(),
+        }
+    }
 }
 
 /// One evaluation.
@@ -55,6 +81,14 @@ pub struct Averaged {
 }
 
 impl EvalRecord {
+    /// The accuracy on every corpus where answers were judged, in words, with a space before them.
+    pub fn accuracies(&self) -> String {
+        let of = |(corpus, val): (&String, &CorpusEval)| {
+            Some(format!("  {corpus} {:.1}% right", 100.0 * val.accuracy?))
+        };
+        self.val.iter().filter_map(of).collect()
+    }
+
     pub fn metric(&self, metric: Metric) -> f64 {
         match metric {
             Metric::Bpb => self.bpb,

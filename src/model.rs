@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     ops::{
         attention::Heads,
-        cross_entropy::Tame,
+        cross_entropy::{Score, Tame},
         norm::{Norm, NormKind},
         rotary::Turned,
     },
@@ -230,11 +230,26 @@ impl Gpt {
         denominator: f64,
     ) -> Result<Vec<f64>> {
         let h = self.hidden(tape, tokens, t)?;
-        let tame = Tame {
+        tape.classifier(h, self.head, (targets, denominator), self.tame())
+    }
+
+    /// The score of every target: its nats, and whether it is the likeliest token after those
+    /// before it.
+    pub fn scores<R: Real>(
+        &self,
+        tape: &mut Tape<R>,
+        (tokens, targets): (&Arc<[u32]>, &[u32]),
+        t: usize,
+    ) -> Result<Vec<Score>> {
+        let h = self.hidden(tape, tokens, t)?;
+        tape.scores(h, self.head, targets, self.tame())
+    }
+
+    fn tame(&self) -> Tame {
+        Tame {
             cap: self.config.logit_cap,
             z_loss: self.config.z_loss,
-        };
-        tape.classifier(h, self.head, (targets, denominator), tame)
+        }
     }
 
     /// Logits (K, B·T, V) of every position.

@@ -208,13 +208,14 @@ impl Session {
     }
 
     fn trial(&self, run: Run, data: RunData) -> Result<Trial> {
-        // Checks that a block fits every corpus.
+        // Checks that a block fits every corpus, and that it has what is to count.
         Batches::new(
             data.mixture.clone(),
             run.model.block_size,
             run.batch.rows,
             run.seed,
-        )?;
+        )?
+        .counting(run.data.targets)?;
         let mut digests: Vec<String> = data
             .mixture
             .parts

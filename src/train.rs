@@ -6,7 +6,7 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{Batches, EvalWindows, Tokenizer, mixture::Mixture},
+    data::{Batches, EvalWindows, Targets, Tokenizer, mixture::Mixture},
     device::Compute,
     error::{Error, Kind, Result},
     eval::evaluate,
@@ -98,7 +98,8 @@ impl Trainer {
             run.model.block_size,
             run.batch.rows,
             run.seed,
-        )?;
+        )?
+        .counting(run.data.targets)?;
         let optimizer = Optimizer::new(&params, &run.optimizer)
             .widened(run.model.width_multiplier())
             .averaging(&params, run.eval.ema);
@@ -124,6 +125,10 @@ impl Trainer {
             n => n,
         };
         let batch = self.batches.at(self.step);
+        // Of the whole step, so that the loss is one mean however many passes it takes. Without a
+        // target there is neither loss nor gradient, and nothing to divide.
+        let counted = batch.counted();
+        let denominator = counted.max(1) as f64;
         self.tape.zero_grads();
         let mut loss = 0.0;
         for first_row in (0..rows).step_by(rows_per_pass) {
@@ -136,7 +141,7 @@ impl Trainer {
             let tokens: Arc<[u32]> = batch.inputs[part.clone()].into();
             self.tape.begin(Mode::Train);
             let pass = (&tokens, &batch.targets[part]);
-            loss += self.gpt.loss(&mut self.tape, pass, t, (rows * t) as f64)?[0];
+            loss += self.gpt.loss(&mut self.tape, pass, t, denominator)?[0];
             self.tape.backward()?;
         }
         let norm = grad_norm(&self.tape.params, &self.pool)[0];
@@ -162,6 +167,7 @@ impl Trainer {
             loss,
             lr,
             grad_norm: norm,
+            targets: (self.run.data.targets != Targets::All).then_some(counted as u64),
             ms: started.elapsed().as_secs_f64() * 1e3,
         }))
     }

@@ -62,6 +62,7 @@ fn source(name: &str, text: &str) -> Source {
         split: TAIL,
         origin: "a test".into(),
         licence: "none".into(),
+        answers: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn source(name: &str, text: &str) -> Source {
         },
         origin: "a test".into(),
         licence: "none".into(),
+        answers: None,
     }
 }
 

@@ -30,6 +30,7 @@ fn outcome(seed: u64, bpb: Option<f64>) -> Outcome {
                 bpb,
                 tokens: 10,
                 bytes: 10,
+                ..Default::default()
             };
             Ending::Finished {
                 eval: EvalRecord {

@@ -5,6 +5,7 @@ use crate::{
     data::{
         Corpus, Library, Tokenizer,
         added::{Addition, ToAdd},
+        answers,
         fetch::{self, FetchRecipe},
         ingest::{Format, Settings},
         ngram,
@@ -54,6 +55,10 @@ pub struct AddArgs {
     /// Fraction for the locked test part [default: 0.05]
     #[arg(long, value_name = "FRACTION")]
     test: Option<f64>,
+    /// What every answer follows, such as "Answer: "; to the end of its line, or of its document
+    /// where it ends with \n
+    #[arg(long, value_name = "PREFIX")]
+    answers: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -119,6 +124,11 @@ fn add(global: &Global, library: &Library, args: &AddArgs, output: Output) -> Re
             .transpose()?,
         validation: args.validation,
         test: args.test,
+        // A shell has no easy newline.
+        answers: args
+            .answers
+            .as_ref()
+            .map(|prefix| prefix.replace("\\n", "\n")),
     };
     let addition = library.addition(name, &to_add, &mut *super::ingest::bar(output))?;
     let _lock = Home::lock(&global.home)?;
@@ -304,6 +314,18 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
     for (idx, floor) in floors.iter().enumerate() {
         text += &format!("    order {}  {floor:.4}\n", idx + 1);
     }
+    let prefix = source.answers.as_ref();
+    let guess =
+        prefix.and_then(|prefix| answers::guess(prefix, [train.as_str()], [validation.as_str()]));
+    if let Some(guess) = &guess {
+        text += &format!(
+            "  answers    {} train, {} validation; always the commonest, {:?}: {:.1}% right\n",
+            guess.train,
+            guess.validation,
+            guess.answer,
+            100.0 * guess.right
+        );
+    }
     output.result(
         "windtunnel.data_stat.v1",
         &json!({
@@ -317,6 +339,7 @@ fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> 
             "vocabulary": tokenizer.vocab_size(),
             "floors_of_bytes": { "train": used[0], "validation": used[1] },
             "floors_nats_per_byte": floors,
+            "answers": guess,
         }),
         &text,
     );

@@ -69,8 +69,12 @@ fn in_words(record: &EvalRecord) -> String {
     );
     for (corpus, val) in &record.val {
         text += &format!(
-            "  {corpus:<20} {:.4} nats  {:.4} bpb  ({} tokens, {} bytes)\n",
-            val.loss, val.bpb, val.tokens, val.bytes
+            "  {corpus:<20} {:.4} nats  {:.4} bpb  ({} tokens, {} bytes){}\n",
+            val.loss,
+            val.bpb,
+            val.tokens,
+            val.bytes,
+            val.answers_in_words()
         );
     }
     text

@@ -71,7 +71,7 @@ impl RunProgress {
                 }
             }
             Progress::Eval(record) => {
-                self.last_eval = format!("  val {:.4} bpb", record.bpb);
+                self.last_eval = format!("  val {:.4} bpb{}", record.bpb, record.accuracies());
             }
         }
     }

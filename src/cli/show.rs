@@ -69,8 +69,12 @@ fn one_run(dir: &RunDir, output: Output) -> Result<()> {
     for record in dir.records()? {
         if let Record::Eval(eval) = record {
             text += &format!(
-                "step {:>7}  {:>12} tokens  {:.4} nats  {:.4} bpb\n",
-                eval.step, eval.tokens, eval.loss, eval.bpb
+                "step {:>7}  {:>12} tokens  {:.4} nats  {:.4} bpb{}\n",
+                eval.step,
+                eval.tokens,
+                eval.loss,
+                eval.bpb,
+                eval.accuracies()
             );
         }
     }

@@ -51,9 +51,11 @@ pub fn describe(outcome: &Outcome, folder: &str) -> String {
                 "validation {:.4} nats per token, {:.4} bits per byte after {} steps\n",
                 eval.loss, eval.bpb, eval.step
             );
-            if eval.val.len() > 1 {
-                for (corpus, val) in &eval.val {
-                    text += &format!("  {corpus:<20} {:.4} nats  {:.4} bpb\n", val.loss, val.bpb);
+            for (corpus, val) in &eval.val {
+                let answers = val.answers_in_words();
+                if eval.val.len() > 1 || !answers.is_empty() {
+                    let (loss, bpb) = (val.loss, val.bpb);
+                    text += &format!("  {corpus:<20} {loss:.4} nats  {bpb:.4} bpb{answers}\n");
                 }
             }
             text

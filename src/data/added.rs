@@ -1,6 +1,7 @@
 //! Corpora that a user added: `<home>/sources/NAME.toml` says where their files are and what they were.
 
 use super::{
+    answers,
     ingest::{
         Format, Settings, SourceFile, Stream, TokenizerOf, Watch,
         decode::Compression,
@@ -32,6 +33,9 @@ pub struct Added {
     /// Of one plain text the file's, else of all files and how they are read.
     pub sha256: String,
     pub split: SplitRule,
+    /// What every answer in it follows, where it has any: see [`super::answers`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -69,6 +73,8 @@ pub struct ToAdd {
     pub validation: Option<f64>,
     /// Fraction for the locked test part; a twentieth if not given.
     pub test: Option<f64>,
+    /// What its answers follow; without it the corpus has none.
+    pub answers: Option<String>,
 }
 
 impl ToAdd {
@@ -155,6 +161,7 @@ impl Library {
                 path,
                 sha256: stream.digest(),
                 split,
+                answers: to_add.answers.clone(),
                 format: Some(stream.format),
                 field: stream.field,
                 tokenizer: stream.tokenizer,
@@ -274,6 +281,7 @@ impl Library {
             split: added.split,
             origin,
             licence: "yours to say".into(),
+            answers: added.answers.clone(),
         })
     }
 }
@@ -303,6 +311,7 @@ fn one_text(given: &str, path: &Path, file: &Path, to_add: &ToAdd) -> Result<Add
         },
         sha256: sha256(text.as_bytes()),
         split,
+        answers: to_add.answers.clone(),
         format: None,
         field: String::new(),
         tokenizer: None,
@@ -346,7 +355,15 @@ fn check_options(format: Format, to_add: &ToAdd) -> Result<()> {
             "use fractions above 0 that add up to less than 1",
         );
     }
+    if let Some(prefix) = &to_add.answers {
+        answers::check("--answers", prefix)?;
+    }
     match format {
+        Format::Tokens if to_add.answers.is_some() => refused(
+            "--answers",
+            "files of tokens have no text in which answers could be marked".into(),
+            "leave --answers out, or add the text itself",
+        ),
         Format::Text | Format::Tokens if to_add.field.is_some() => refused(
             "--field",
             format!("files of {} have no fields", format.name()),

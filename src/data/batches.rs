@@ -6,23 +6,33 @@
 //! number and nothing else, and a corpus of weight 0 changes nothing.
 
 use super::{
-    Realised,
+    Realised, Targets, answers,
     mixture::{Mixture, RowPlan},
+    split::Part,
 };
 use crate::{
     error::{Error, Result},
+    ops::cross_entropy::IGNORE,
     rng::{Rng, counter, key, philox},
 };
+use std::ops::Range;
 
 /// One optimizer step's sequences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// rows·T ids.
     pub inputs: Vec<u32>,
-    /// The id after each input.
+    /// The id after each input, or [`IGNORE`] where it does not count.
     pub targets: Vec<u32>,
     /// Which corpus of the mixture each row came from.
     pub corpus_of_row: Vec<usize>,
+}
+
+impl Batch {
+    /// Targets that count.
+    pub fn counted(&self) -> usize {
+        self.targets.iter().filter(|id| **id != IGNORE).count()
+    }
 }
 
 /// All batches of a run.
@@ -33,6 +43,8 @@ pub struct Batches {
     block_size: usize,
     rows: usize,
     seed: u64,
+    /// Answers of each corpus's training part, where they alone count.
+    answers: Option<Vec<Vec<Range<usize>>>>,
     /// Rows drawn from each corpus before every [`STRIDE`]-th row: what makes `at` quick anywhere.
     marks: std::cell::RefCell<Vec<Vec<u64>>>,
 }
@@ -68,7 +80,36 @@ impl Batches {
             block_size,
             rows,
             seed,
+            answers: None,
         })
+    }
+
+    /// The same rows with these targets alone. Errors when a corpus with a weight has none of them.
+    pub fn counting(mut self, targets: Targets) -> Result<Self> {
+        if targets == Targets::All {
+            return Ok(self);
+        }
+        let mut answers = Vec::new();
+        for (weight, corpus) in &self.mixture.parts {
+            let found = corpus.answers(Part::Train);
+            if *weight > 0.0 && found.is_empty() {
+                let problem = match corpus.has_answers() {
+                    true => "has no answer in its training part",
+                    false => "does not say what its answers are",
+                };
+                return Err(Error::input(
+                    "data.targets",
+                    format!(
+                        "only answers are to count, and \"{}\" {problem}",
+                        corpus.name()
+                    ),
+                    "leave it out of data.mixture, or leave data.targets at \"all\"",
+                ));
+            }
+            answers.push(found);
+        }
+        self.answers = Some(answers);
+        Ok(self)
     }
 
     /// The batch of optimizer step `step`, counted from 0.
@@ -93,6 +134,14 @@ impl Batches {
             batch
                 .targets
                 .extend(window[1..].iter().map(|id| u32::from(*id)));
+            if let Some(answers) = &self.answers {
+                let first = batch.targets.len() - self.block_size;
+                for (i, target) in batch.targets[first..].iter_mut().enumerate() {
+                    if !answers::covers(&answers[idx], start + 1 + i) {
+                        *target = IGNORE;
+                    }
+                }
+            }
             batch.corpus_of_row.push(idx);
         }
         batch

@@ -7,6 +7,7 @@
 //! what is too large for memory is made on the disk at once ([`build`]).
 
 use super::{
+    answers::Marker,
     ingest::{
         Format, Settings, Stream, Watch,
         build::{self, Plan},
@@ -49,6 +50,9 @@ pub struct Manifest {
     pub tokens_digest: String,
     /// SHA-256 of `documents.bin`: for each document its first token, eight bytes, little-endian.
     pub documents_digest: String,
+    /// Of a corpus that has answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswersKept>,
     pub bytes_per_token: f64,
     /// SHA-256 of all of the above but the name, as canonical JSON.
     pub digest: String,
@@ -77,8 +81,21 @@ impl Manifest {
             && self.source == source.digest
             && self.tokenizer == tokenizer.digest()
             && self.split == source.split
+            && self.answers.as_ref().map(|kept| &kept.prefix) == source.answers.as_ref()
             && self.digest == self.own_digest()
     }
+}
+
+/// What a manifest says of a corpus's answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswersKept {
+    /// What an answer follows: see [`answers`].
+    pub prefix: String,
+    /// How many there are.
+    pub n: u64,
+    /// SHA-256 of `answers.bin`: for each answer its first token and the one after its last, eight
+    /// bytes each, little-endian.
+    pub digest: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -104,6 +121,8 @@ pub struct Corpus {
     tokens: Numbers<u16>,
     /// The first token of each document.
     documents: Numbers<u64>,
+    /// Of each answer its first token and the one after its last.
+    answers: Numbers<u64>,
 }
 
 #[derive(Debug)]
@@ -159,7 +178,11 @@ impl Corpus {
         settings: &Settings,
         watch: &mut Watch,
     ) -> Result<Arc<Self>> {
-        let address = sha256_json(&(SCHEMA, &source.digest, tokenizer.digest(), &source.split));
+        let made_of = (SCHEMA, &source.digest, tokenizer.digest(), &source.split);
+        let address = match &source.answers {
+            None => sha256_json(&made_of),
+            Some(prefix) => sha256_json(&(made_of, prefix)),
+        };
         let folder = home
             .join("corpora")
             .join(format!("{}-{}", source.name, &address[..8]));
@@ -186,6 +209,7 @@ impl Corpus {
             stream,
             scan: &scan,
             tokenizer,
+            marker: Marker::of(source, tokenizer),
             settings,
         };
         if scan.size() <= settings.in_memory_bytes {
@@ -219,9 +243,16 @@ impl Corpus {
             all.extend(&part);
         }
         let Tokenised {
-            tokens, documents, ..
+            tokens,
+            documents,
+            answers,
+            ..
         } = all;
         let mut manifest = manifest(source, tokenizer, counts);
+        if let Some(kept) = &mut manifest.answers {
+            kept.n = answers.len() as u64 / 2;
+            kept.digest = sha256(&bytes_of(&answers, u64::to_le_bytes));
+        }
         manifest.tokens_digest = sha256(&bytes_of(&tokens, u16::to_le_bytes));
         manifest.documents_digest = sha256(&bytes_of(&documents, u64::to_le_bytes));
         Self {
@@ -229,6 +260,7 @@ impl Corpus {
             manifest: manifest.sealed(),
             tokens: Numbers::New(tokens),
             documents: Numbers::New(documents),
+            answers: Numbers::New(answers),
         }
     }
 
@@ -240,6 +272,10 @@ impl Corpus {
                 .map_err(|e| Error::io(&temporary, "create the folder", &e))?;
             files::replace(&temporary.join("tokens.bin"), tokens)?;
             files::replace(&temporary.join("documents.bin"), &documents)?;
+            if self.has_answers() {
+                let answers = bytes_of(self.answers.all(), u64::to_le_bytes);
+                files::replace(&temporary.join("answers.bin"), &answers)?;
+            }
             files::write_json(&temporary.join("manifest.json"), &self.manifest)
         };
         let result = write();
@@ -294,11 +330,18 @@ impl Corpus {
         };
         let documents = map("documents.bin", 8 * n_documents, &manifest.documents_digest)?;
         let tokens = map("tokens.bin", 2 * n_tokens, &manifest.tokens_digest)?;
+        let answers = match &manifest.answers {
+            None => Numbers::New(Vec::new()),
+            // An empty file can't be mapped.
+            Some(kept) if kept.n == 0 => Numbers::New(Vec::new()),
+            Some(kept) => Numbers::Kept(map("answers.bin", 16 * kept.n, &kept.digest)?),
+        };
         Ok(Self {
             folder: folder.into(),
             manifest,
             tokens: Numbers::Kept(tokens),
             documents: Numbers::Kept(documents),
+            answers,
         })
     }
 
@@ -340,6 +383,21 @@ impl Corpus {
             .map(move |at| *at as usize - start)
     }
 
+    /// Whether the corpus declares answers; a part of it may have none all the same.
+    pub fn has_answers(&self) -> bool {
+        self.manifest.answers.is_some()
+    }
+
+    /// The tokens of each answer of a part, in order, counted from the part's first token.
+    pub fn answers(&self, part: Part) -> Vec<Range<usize>> {
+        let Range { start, end } = self.range(part);
+        let all: &[[u64; 2]] = self.answers.all().as_chunks().0;
+        let first = all.partition_point(|a| (a[0] as usize) < start);
+        let after = all.partition_point(|a| (a[0] as usize) < end);
+        let within = |a: &[u64; 2]| a[0] as usize - start..a[1] as usize - start;
+        all[first..after].iter().map(within).collect()
+    }
+
     fn part(&self, part: Part) -> &[u16] {
         let Range { start, end } = self.range(part);
         &self.tokens.all()[start..end]
@@ -357,9 +415,11 @@ impl Corpus {
 /// A text in memory as parts.
 fn of_text(source: &Source, text: &str, tokenizer: &Tokenizer) -> Result<[Tokenised; 3]> {
     let mut parts: [Tokenised; 3] = Default::default();
+    let marker = Marker::of(source, tokenizer);
     for (part, documents) in parts.iter_mut().zip(split(text, &source.split)?) {
         for Document(document) in documents {
-            part.append(document, tokenizer).map_err(|e| {
+            let appended = part.append(document, tokenizer, marker.as_ref());
+            appended.map_err(|e| {
                 // The place within the whole text: one within a document can't be looked up.
                 let e = tokenizer.encode(text).err().unwrap_or(e);
                 let place = format!("corpus \"{}\", {}", source.name, e.place);
@@ -405,6 +465,11 @@ fn manifest(source: &Source, tokenizer: &Tokenizer, counts: [PartCounts; 3]) -> 
         validation: counts[2],
         tokens_digest: String::new(),
         documents_digest: String::new(),
+        answers: source.answers.as_ref().map(|prefix| AnswersKept {
+            prefix: prefix.clone(),
+            n: 0,
+            digest: String::new(),
+        }),
         bytes_per_token: all.bytes as f64 / all.tokens.max(1) as f64,
         digest: String::new(),
     }

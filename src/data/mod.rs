@@ -1,6 +1,7 @@
 //! Text to tokens to batches: sources, tokenizers, corpora, mixtures, batches, validation windows.
 
 pub mod added;
+pub mod answers;
 pub mod batches;
 pub mod corpus;
 pub mod fetch;
@@ -106,6 +107,25 @@ pub struct DataConfig {
     /// all arms share one vocabulary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vocabulary: Vec<String>,
+    /// What training counts.
+    #[serde(default, skip_serializing_if = "Targets::are_all")]
+    pub targets: Targets,
+}
+
+/// Which tokens training counts in loss and gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Targets {
+    #[default]
+    All,
+    /// Those of [`answers`]; the loss is their mean.
+    Answers,
+}
+
+impl Targets {
+    fn are_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 /// The `[batch]` table of a recipe.

@@ -77,6 +77,8 @@ pub struct Source {
     pub split: SplitRule,
     pub origin: String,
     pub licence: String,
+    /// What every answer in it follows, where it has any: see [`super::answers`].
+    pub answers: Option<String>,
 }
 
 impl Source {
@@ -245,8 +247,9 @@ impl Library {
                 digest: sha256(text.as_bytes()),
                 text: text.into(),
                 split: BUILT_IN_SPLIT,
-                origin: format!("grammar data/{name}.grammar"),
+                origin: grammar.origin(),
                 licence: "made by windtunnel, free to use".into(),
+                answers: grammar.answers.map(Into::into),
             });
         }
         if let Some(recipe) = fetch::recipes()?
@@ -285,6 +288,7 @@ impl Library {
                 .collect::<Vec<_>>()
                 .join(" "),
             licence: recipe.licence,
+            answers: None,
         })
     }
 

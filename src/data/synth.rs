@@ -1,10 +1,13 @@
-//! Built-in corpora: texts written from grammars, so that a study needs no download.
+//! Built-in corpora: texts that are written, so that a study needs no download.
 //!
-//! A grammar binds names, things and numbers once per document and uses them again later, so its
+//! Two are written from grammars, two by code: facts, which must agree over a whole text, and
+//! programs, which must run. A grammar binds names, things and numbers once per document and uses them again later, so its
 //! text has what letter statistics cannot see: who the story is about, what was lost, what a sum
 //! comes to. `data/NAME.grammar` holds the words; this module only follows them.
 
+mod facts;
 mod parse;
+mod programs;
 mod rules;
 mod spelling;
 mod writer;
@@ -13,6 +16,8 @@ use crate::{
     error::{Error, Result},
     rng::Rng,
 };
+use facts::Teller;
+use programs::Author;
 use std::collections::HashSet;
 use writer::Writer;
 
@@ -21,20 +26,55 @@ use writer::Writer;
 pub struct Grammar {
     pub name: &'static str,
     pub about: &'static str,
-    text: &'static str,
+    /// What each of its answers follows, where it has any: see [`super::answers`].
+    pub answers: Option<&'static str>,
+    writer: Kind,
+}
+
+/// What writes a corpus.
+#[derive(Debug)]
+enum Kind {
+    /// The rules of a grammar's text.
+    Rules(&'static str),
+    Facts,
+    Programs,
+}
+
+impl Grammar {
+    /// Where its words are.
+    pub fn origin(&self) -> String {
+        match self.writer {
+            Kind::Rules(_) => format!("grammar data/{}.grammar", self.name),
+            Kind::Facts | Kind::Programs => format!("generator src/data/synth/{}.rs", self.name),
+        }
+    }
 }
 
 /// All built-in corpora.
-pub const GRAMMARS: [Grammar; 2] = [
+pub const GRAMMARS: [Grammar; 4] = [
     Grammar {
         name: "tales",
         about: "short tales for children: things wished for, lost, found and passed on",
-        text: include_str!("../../data/tales.grammar"),
+        answers: None,
+        writer: Kind::Rules(include_str!("../../data/tales.grammar")),
     },
     Grammar {
         name: "sums",
         about: "short worked arithmetic in words and digits, every result right",
-        text: include_str!("../../data/sums.grammar"),
+        answers: None,
+        writer: Kind::Rules(include_str!("../../data/sums.grammar")),
+    },
+    Grammar {
+        name: "facts",
+        about: "facts about invented towns, animals and machines, stated and asked about",
+        answers: Some("Answer: "),
+        writer: Kind::Facts,
+    },
+    Grammar {
+        name: "programs",
+        about: "small programs in a part of Python, each with its output",
+        answers: Some(programs::OUTPUT),
+        writer: Kind::Programs,
     },
 ];
 
@@ -50,15 +90,32 @@ const PATIENCE: usize = 2000;
 /// function of its arguments; a longer text begins with the shorter ones of the same seed. Errors
 /// when the grammar has too few distinct documents, or is wrong.
 pub fn generate(grammar: &Grammar, bytes: usize, seed: u64) -> Result<String> {
-    let file = format!("data/{}.grammar", grammar.name);
-    let rules = parse::parse(&file, grammar.text)?;
-    let mut writer = Writer::new(&rules, Rng::named(seed, grammar.name));
+    let rng = Rng::named(seed, grammar.name);
+    match grammar.writer {
+        Kind::Rules(text) => {
+            let rules = parse::parse(&format!("data/{}.grammar", grammar.name), text)?;
+            let mut writer = Writer::new(&rules, rng);
+            collect(grammar.name, bytes, &mut || writer.document())
+        }
+        Kind::Facts => {
+            let mut teller = Teller::new(rng);
+            collect(grammar.name, bytes, &mut || Ok(teller.document()))
+        }
+        Kind::Programs => {
+            let mut author = Author::new(rng);
+            collect(grammar.name, bytes, &mut || Ok(author.document()))
+        }
+    }
+}
+
+/// So many bytes of distinct documents.
+fn collect(name: &str, bytes: usize, next: &mut dyn FnMut() -> Result<String>) -> Result<String> {
     let mut text = String::new();
     let mut seen = HashSet::new();
     while text.len() < bytes {
-        let document = fresh(&mut writer, &seen)?.ok_or_else(|| {
+        let document = fresh(next, &seen)?.ok_or_else(|| {
             Error::input(
-                format!("grammar \"{}\"", grammar.name),
+                format!("grammar \"{name}\""),
                 format!(
                     "it has no more than about {} distinct documents, {} bytes of {bytes}",
                     seen.len(),
@@ -77,10 +134,13 @@ pub fn generate(grammar: &Grammar, bytes: usize, seed: u64) -> Result<String> {
     Ok(text)
 }
 
-/// A document that was not seen, if the grammar still has one.
-fn fresh(writer: &mut Writer, seen: &HashSet<String>) -> Result<Option<String>> {
+/// A document that was not seen, if there still is one.
+fn fresh(
+    next: &mut dyn FnMut() -> Result<String>,
+    seen: &HashSet<String>,
+) -> Result<Option<String>> {
     for _ in 0..PATIENCE {
-        let document = writer.document()?;
+        let document = next()?;
         if !seen.contains(&document) {
             return Ok(Some(document));
         }
@@ -93,7 +153,7 @@ mod tests {
     use super::*;
 
     fn grammar(name: &str) -> &'static Grammar {
-        static ALL: [Grammar; 2] = GRAMMARS;
+        static ALL: [Grammar; 4] = GRAMMARS;
         ALL.iter().find(|grammar| grammar.name == name).unwrap()
     }
 
@@ -102,9 +162,11 @@ mod tests {
         for built_in in &GRAMMARS {
             let text = generate(built_in, DEFAULT_BYTES, DEFAULT_SEED).unwrap();
             assert!(text.len() >= DEFAULT_BYTES && text.is_ascii());
-            assert!(!text.contains("\n\n\n") && !text.contains("  ") && !text.contains(" \n"));
-            // What the writer resolves must not be left over.
-            assert!(!text.contains(['{', '}', '[', ']', '^', '|', '\\']));
+            assert!(!text.contains("\n\n\n") && !text.contains(" \n"));
+            // What is resolved must not be left over; programs have brackets and indents.
+            assert!(!text.contains(['{', '}', '^', '|', '\\']));
+            let program = matches!(built_in.writer, Kind::Programs);
+            assert!(program || !text.contains(['[', ']']) && !text.contains("  "));
             let documents: Vec<&str> = text.trim_end().split("\n\n").collect();
             let distinct: HashSet<&str> = documents.iter().copied().collect();
             assert_eq!(distinct.len(), documents.len(), "{}", built_in.name);
@@ -150,7 +212,8 @@ mod tests {
         let small = Grammar {
             name: "small",
             about: "",
-            text: "document: {n=1..9}Number {n}.",
+            answers: None,
+            writer: Kind::Rules("document: {n=1..9}Number {n}."),
         };
         assert_eq!(
             generate(&small, 80, 1).unwrap().matches("Number").count(),

@@ -1,6 +1,6 @@
 //! Documents as tokens: what a corpus is made of, in memory and on the disk.
 
-use super::{corpus::PartCounts, tokenizer::Tokenizer};
+use super::{answers::Marker, corpus::PartCounts, tokenizer::Tokenizer};
 use crate::error::Result;
 
 /// The tokens of some documents of one part, in their order.
@@ -9,14 +9,26 @@ pub struct Tokenised {
     pub tokens: Vec<u16>,
     /// The first token of each document, counted from the first one here.
     pub documents: Vec<u64>,
+    /// The first token of each answer and the one after its last, counted likewise.
+    pub answers: Vec<u64>,
     pub counts: PartCounts,
 }
 
 impl Tokenised {
-    /// Appends a document. Errors when the tokenizer can't take it.
-    pub fn append(&mut self, text: &str, tokenizer: &Tokenizer) -> Result<()> {
+    /// Appends a document, with its answers where `marker` says what those are. Errors when the
+    /// tokenizer can't take it.
+    pub fn append(
+        &mut self,
+        text: &str,
+        tokenizer: &Tokenizer,
+        marker: Option<&Marker>,
+    ) -> Result<()> {
         let ids = tokenizer.encode(text)?;
-        self.documents.push(self.tokens.len() as u64);
+        let first = self.tokens.len() as u64;
+        self.documents.push(first);
+        let answers = marker.map_or_else(Vec::new, |marker| marker.tokens(text, &ids));
+        let answers = answers.into_iter().flat_map(|r| [r.start, r.end]);
+        self.answers.extend(answers.map(|at| first + at as u64));
         self.tokens.extend(&ids);
         self.counts.documents += 1;
         self.counts.tokens += ids.len() as u64;
@@ -29,6 +41,8 @@ impl Tokenised {
         let first = self.tokens.len() as u64;
         self.documents
             .extend(more.documents.iter().map(|at| first + at));
+        self.answers
+            .extend(more.answers.iter().map(|at| first + at));
         self.tokens.extend(&more.tokens);
         self.counts.add(more.counts);
     }

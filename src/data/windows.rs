@@ -1,12 +1,12 @@
 //! The validation windows: fixed for a corpus and a block size, the same for every arm and step.
 
-use super::{batches::Batch, corpus::Corpus, tokenizer::Tokenizer};
+use super::{batches::Batch, corpus::Corpus, split::Part, tokenizer::Tokenizer};
 use crate::{
     digest::sha256_json,
     error::{Error, Result},
     ops::cross_entropy::IGNORE,
 };
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// Windows of T tokens over a corpus's validation part; every target counts once.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct EvalWindows {
     windows: Vec<(usize, usize)>,
     tokens: u64,
     bytes: u64,
+    /// Of a corpus that has answers: see [`EvalWindows::answers`].
+    answers: Option<Vec<Range<usize>>>,
     digest: String,
 }
 
@@ -69,14 +71,28 @@ impl EvalWindows {
                 .sum::<u64>();
         }
         let digest = sha256_json(&(corpus.digest(), block_size, &windows));
+        let answers = corpus
+            .has_answers()
+            .then(|| judged(&corpus, block_size, &windows));
         Ok(Self {
             corpus,
             block_size,
             windows,
             tokens,
             bytes,
+            answers,
             digest,
         })
+    }
+
+    /// The answers that are judged, of a corpus that has answers: where the targets of each lie when
+    /// all windows' targets, block size of them each, stand in one row.
+    ///
+    /// Each is whole among one window's counted targets, so none is judged twice, and has before it
+    /// in the window its document from the start, or half a window: an answer whose question was cut
+    /// off would say little of the model.
+    pub fn answers(&self) -> Option<&[Range<usize>]> {
+        self.answers.as_deref()
     }
 
     /// Batches of at most `rows` windows; targets that do not count are [`IGNORE`].
@@ -122,4 +138,25 @@ impl EvalWindows {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+/// See [`EvalWindows::answers`].
+fn judged(corpus: &Corpus, block_size: usize, windows: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let answers = corpus.answers(Part::Validation);
+    let documents: Vec<usize> = corpus.documents(Part::Validation).collect();
+    let mut judged = Vec::new();
+    for (idx, (start, masked)) in windows.iter().enumerate() {
+        // The window's targets begin one token after its inputs.
+        let (first, end) = (start + 1 + masked, start + 1 + block_size);
+        let from = answers.partition_point(|answer| answer.start < first);
+        for answer in answers[from..].iter().take_while(|a| a.start < end) {
+            let document = documents[documents.partition_point(|d| *d <= answer.start) - 1];
+            let seen = document >= *start || answer.start - start >= block_size / 2;
+            if answer.end <= end && seen {
+                let at = |token: usize| idx * block_size + token - (start + 1);
+                judged.push(at(answer.start)..at(answer.end));
+            }
+        }
+    }
+    judged
 }

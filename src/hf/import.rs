@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, CheckpointConfig},
-    data::{BatchConfig, DataConfig, Tokenizer, tokenizer::files as tokenizers},
+    data::{BatchConfig, DataConfig, Targets, Tokenizer, tokenizer::files as tokenizers},
     device::DeviceClass,
     digest::{sha256_file, sha256_json},
     error::{Error, Result},
@@ -385,6 +385,7 @@ fn run(model: GptConfig, vocab_size: usize, tokenizer: &Tokenizer) -> Run {
         steps: 0,
         vocab_size,
         data: DataConfig {
+            targets: Targets::All,
             tokenizer: tokenizer.resolved(),
             mixture: Vec::new(),
             vocabulary: Vec::new(),

@@ -12,7 +12,7 @@ use crate::{
     real::{Real, max, simd, sum},
     tape::{Into, Mode, PIECE, Shape, Tape, Value},
 };
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 /// A target that counts in neither loss nor gradient.
 pub const IGNORE: u32 = u32::MAX;
@@ -29,6 +29,16 @@ pub struct Tame {
     pub z_loss: f64,
 }
 
+/// How one target was foreseen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// −ln of its probability; 0 for a target that is [`IGNORE`].
+    pub nats: f64,
+    /// Whether its logit is above every other. A tie makes no target the likeliest, so that a model
+    /// that knows nothing is never right, and the order of ids says nothing.
+    pub likeliest: bool,
+}
+
 impl<R: Real> Tape<R> {
     /// Σ over rows of −ln softmax(x·Wᵀ)[target], divided by `denominator`, one for each variant, in nats.
     ///
@@ -41,6 +51,31 @@ impl<R: Real> Tape<R> {
         (targets, denominator): (&[u32], f64),
         tame: Tame,
     ) -> Result<Vec<f64>> {
+        self.classify(x, w, (targets, denominator), tame, None)
+    }
+
+    /// The score of each of `targets`, K·rows ids or [`IGNORE`], from the same pass over the logits.
+    pub fn scores(
+        &mut self,
+        x: Value,
+        w: Param,
+        targets: &[u32],
+        tame: Tame,
+    ) -> Result<Vec<Score>> {
+        let mut scores = Vec::with_capacity(targets.len());
+        self.classify(x, w, (targets, 1.0), tame, Some(&mut scores))?;
+        Ok(scores)
+    }
+
+    /// The classifier's losses; `scores` gets one for each target.
+    fn classify(
+        &mut self,
+        x: Value,
+        w: Param,
+        (targets, denominator): (&[u32], f64),
+        tame: Tame,
+        mut scores: Option<&mut Vec<Score>>,
+    ) -> Result<Vec<f64>> {
         let tame = match self.mode() {
             Mode::Train => tame,
             Mode::Eval => Tame {
@@ -49,7 +84,12 @@ impl<R: Real> Tape<R> {
             },
         };
         if let Some(device) = self.candle_device().cloned() {
-            return self.classifier_composed(x, w, (targets, denominator), tame, &device);
+            let targets = Targets {
+                ids: targets,
+                denominator,
+                scores,
+            };
+            return self.classifier_composed(x, w, targets, tame, &device);
         }
         let Shape { k, rows, cols } = self.shape(x);
         let vocab = self.params.spec(w).shape[0];
@@ -60,6 +100,7 @@ impl<R: Real> Tape<R> {
             .memory
             .take(if tame.cap > 0.0 { chunk * vocab } else { 0 });
         let mut nats = self.memory.take(chunk);
+        let mut likeliest = vec![false; if scores.is_some() { chunk } else { 0 }];
         let mut dx = train.then(|| self.grad_slot(x));
         let data = self.lend(x);
         let mut losses = Vec::with_capacity(k);
@@ -83,6 +124,9 @@ impl<R: Real> Tape<R> {
                 );
                 let scale = train.then(|| R::of(1.0 / denominator));
                 cap_logits(pool, logits, &mut slopes, tame.cap);
+                if scores.is_some() {
+                    find_likeliest(pool, logits, targets, &mut likeliest[..n]);
+                }
                 let z = R::of(tame.z_loss);
                 pool.pieces2((logits, 16 * vocab), (nats, 16), |i, logits, nats| {
                     let targets = &targets[i * 16..];
@@ -99,6 +143,13 @@ impl<R: Real> Tape<R> {
                 });
                 if train && tame.cap > 0.0 {
                     uncap_gradient(pool, logits, &slopes);
+                }
+                if let Some(scores) = &mut scores {
+                    let pairs = nats.iter().zip(&likeliest);
+                    scores.extend(pairs.map(|(nats, likeliest)| Score {
+                        nats: nats.f64(),
+                        likeliest: *likeliest,
+                    }));
                 }
                 total += nats.iter().map(|n| n.f64()).sum::<f64>();
                 if let Some((dx, into)) = &mut dx {
@@ -125,18 +176,48 @@ impl<R: Real> Tape<R> {
         &mut self,
         x: Value,
         w: Param,
-        (targets, denominator): (&[u32], f64),
+        targets: Targets,
         tame: Tame,
         device: &Device,
     ) -> Result<Vec<f64>> {
         let w = self.leaf_tensor(w)?;
-        let nats = cross_entropy_reference((self.tensor(x), &w), targets, tame, device)?;
-        let losses = (nats / denominator)?;
+        let (logits, nats) =
+            cross_entropy_reference((self.tensor(x), &w), targets.ids, tame, device)?;
+        if let Some(scores) = targets.scores {
+            scores_reference((&logits, &nats), targets.ids, scores)?;
+        }
+        let losses = (nats.sum(1)? / targets.denominator)?;
         if self.mode() == Mode::Train {
             self.roots.push(losses.clone());
         }
-        Ok(losses.to_dtype(candle_core::DType::F64)?.to_vec1()?)
+        Ok(losses.to_dtype(DType::F64)?.to_vec1()?)
     }
+}
+
+/// What the classifier is to compare with.
+struct Targets<'a> {
+    ids: &'a [u32],
+    denominator: f64,
+    scores: Option<&'a mut Vec<Score>>,
+}
+
+/// For each row of logits whether its target's is above all others.
+fn find_likeliest<R: Real>(pool: &Pool, logits: &[R], targets: &[u32], likeliest: &mut [bool]) {
+    let vocab = logits.len() / targets.len().max(1);
+    pool.pieces(likeliest, 16, |i, likeliest| {
+        let rows = logits[i * 16 * vocab..].chunks_exact(vocab);
+        simd(
+            #[inline(always)]
+            || {
+                for ((row, likeliest), target) in rows.zip(likeliest).zip(&targets[i * 16..]) {
+                    *likeliest = *target != IGNORE && {
+                        let chosen = row[*target as usize];
+                        row.iter().filter(|z| **z >= chosen).count() == 1
+                    };
+                }
+            },
+        );
+    });
 }
 
 /// Caps logits in place; `slopes` gets the derivative of each.
@@ -202,13 +283,13 @@ fn cross_entropy_row<R: Real>(row: &mut [R], target: u32, scale: Option<R>, z: R
     R::of(total.f64().ln() + (top - chosen).f64() + z.f64() * lse * lse)
 }
 
-/// Total nats of each variant, shape (K,), in candle.
+/// Logits (K, rows, V) and the nats of every target (K, rows), in candle.
 fn cross_entropy_reference(
     (x, w): (&Tensor, &Tensor),
     targets: &[u32],
     tame: Tame,
     device: &Device,
-) -> candle_core::Result<Tensor> {
+) -> candle_core::Result<(Tensor, Tensor)> {
     let (k, rows, _) = x.dims3()?;
     let mut logits = x.matmul(&w.transpose(1, 2)?)?; // (K, rows, V)
     if tame.cap > 0.0 {
@@ -225,5 +306,32 @@ fn cross_entropy_reference(
     let chosen = log_p.gather(&ids, 2)?;
     let lse = (logits.gather(&ids, 2)? - &chosen)?;
     let nats = ((lse.sqr()? * tame.z_loss)? - chosen)?;
-    (nats.squeeze(2)? * counted)?.sum(1)
+    Ok((logits, (nats.squeeze(2)? * counted)?))
+}
+
+/// The scores of all targets from their logits (K, rows, V) and nats (K, rows).
+fn scores_reference(
+    (logits, nats): (&Tensor, &Tensor),
+    targets: &[u32],
+    scores: &mut Vec<Score>,
+) -> candle_core::Result<()> {
+    let (k, rows, _) = logits.dims3()?;
+    let ids: Vec<u32> = targets
+        .iter()
+        .map(|t| if *t == IGNORE { 0 } else { *t })
+        .collect();
+    let ids = Tensor::from_vec(ids, (k, rows, 1), logits.device())?;
+    let as_high = logits.broadcast_ge(&logits.gather(&ids, 2)?)?;
+    let as_high = as_high
+        .to_dtype(DType::F32)?
+        .sum(2)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let nats = nats.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let rows = as_high.iter().zip(nats).zip(targets);
+    scores.extend(rows.map(|((as_high, nats), target)| Score {
+        nats,
+        likeliest: *target != IGNORE && *as_high == 1.0,
+    }));
+    Ok(())
 }

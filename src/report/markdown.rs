@@ -64,6 +64,12 @@ fn effects(study: &StudyReport) -> String {
             table(&corpora)
         );
     }
+    if let Some(accuracy) = tables::accuracy(&study.contract, &study.outcomes) {
+        text += &format!(
+            "## Answers right\n\nMean share of answers that each arm gets right; not judged.\n\n{}",
+            table(&accuracy)
+        );
+    }
     text
 }
 

@@ -13,6 +13,7 @@ use crate::{
         verdict::{ArmVerdict, Pair, Verdict, digits},
     },
 };
+use std::collections::BTreeSet;
 
 /// A head and rows of as many cells.
 pub struct Table {
@@ -95,6 +96,34 @@ pub fn corpora(verdict: &Verdict, outcomes: &[Vec<Outcome>]) -> Option<Table> {
     let rows = verdict.arms.iter().zip(arms).map(|(arm, outcomes)| {
         let cells = names.iter().map(|name| cell(arm, outcomes, name));
         std::iter::once(arm.arm.clone()).chain(cells).collect()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let head = std::iter::once("arm".to_string()).chain(names.iter().map(ToString::to_string));
+    let head = head.collect();
+    (!names.is_empty()).then_some(Table { head, rows })
+}
+
+/// Mean share of answers that each arm gets right, by corpus, over the seeds that finished; `None`
+/// where no corpus has answers.
+pub fn accuracy(contract: &Contract, outcomes: &[Vec<Outcome>]) -> Option<Table> {
+    let evals = outcomes.iter().flatten().filter_map(Outcome::eval);
+    let with_answers = evals.flat_map(|eval| &eval.val);
+    let with_answers = with_answers.filter(|(_, val)| val.accuracy.is_some());
+    let names: BTreeSet<&String> = with_answers.map(|(corpus, _)| corpus).collect();
+    let cell = |outcomes: &[Outcome], corpus: &String| {
+        let evals = outcomes.iter().filter_map(Outcome::eval);
+        let seen: Vec<f64> = evals
+            .filter_map(|eval| eval.val.get(corpus)?.accuracy)
+            .collect();
+        match seen.len() {
+            0 => NONE.to_string(),
+            n => format!("{:.2}%", 100.0 * seen.iter().sum::<f64>() / n as f64),
+        }
+    };
+    let arms = contract.terms.arms.iter().zip(outcomes);
+    let rows = arms.map(|(arm, outcomes)| {
+        let cells = names.iter().map(|name| cell(outcomes, name));
+        std::iter::once(arm.name.clone()).chain(cells).collect()
     });
     let rows: Vec<Vec<String>> = rows.collect();
     let head = std::iter::once("arm".to_string()).chain(names.iter().map(ToString::to_string));

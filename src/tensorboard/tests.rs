@@ -13,6 +13,7 @@ mod events;
 
 fn step(step: u64) -> Record {
     Record::Step(StepRecord {
+        targets: None,
         step,
         tokens: step * 768,
         loss: 4.0 / step as f64,
@@ -24,6 +25,9 @@ fn step(step: u64) -> Record {
 
 fn eval(step: u64, loss: f64) -> Record {
     let corpus = CorpusEval {
+        accuracy: None,
+        answers: None,
+        answer_loss: None,
         loss,
         bpb: loss / 2.0,
         tokens: 100,

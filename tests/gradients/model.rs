@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windtunnel::{
     device::Backend,
     model::{Gpt, GptConfig, Parametrization, Positions},
-    ops::{activation::Activation, grad_norm::grad_norm, norm::NormKind},
+    ops::{activation::Activation, cross_entropy::IGNORE, grad_norm::grad_norm, norm::NormKind},
     optim::{Optimizer, OptimizerConfig},
     params::{Init, Params, Spec},
     pool::Pool,
@@ -129,6 +129,22 @@ fn the_whole_model() {
             losses.iter().sum()
         });
     }
+}
+
+#[test]
+fn the_whole_model_where_few_targets_count() {
+    let (gpt, specs) = small_gpt(&biased());
+    let (tokens, mut targets) = gpt_batch();
+    // Of each variant's two rows one has no target, the other two.
+    for (i, target) in targets.iter_mut().enumerate() {
+        if ![2, 5].contains(&(i % 12)) {
+            *target = IGNORE;
+        }
+    }
+    check_tape(gpt_tape(specs, Backend::Fused), 1, &|tape, _| {
+        let losses = gpt.loss(tape, (&tokens, &targets), 6, 2.0).unwrap();
+        losses.iter().sum()
+    });
 }
 
 /// Largest difference of two tensors over the largest number in the second.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     data::{
+        answers::Marker,
         corpus::{Manifest, PartCounts},
         source::{Source, SplitRule},
         tokenised::Tokenised,
@@ -38,6 +39,8 @@ pub struct Plan<'a> {
     pub stream: &'a Stream,
     pub scan: &'a Scan,
     pub tokenizer: &'a Tokenizer,
+    /// Of a corpus that declares answers.
+    pub marker: Option<Marker>,
     pub settings: &'a Settings,
 }
 
@@ -175,7 +178,8 @@ impl Plan<'_> {
         let mut parts: [Tokenised; 3] = Default::default();
         for document in documents {
             let into = &mut parts[document.part as usize];
-            into.append(&document.text, self.tokenizer).map_err(|e| {
+            let appended = into.append(&document.text, self.tokenizer, self.marker.as_ref());
+            appended.map_err(|e| {
                 let place = documents::place(self.stream, document.file, document.line);
                 let within = e.place.replace("of the text", "of the document there");
                 Error {
@@ -209,11 +213,15 @@ struct State {
     split: SplitRule,
     position: Position,
     counts: [PartCounts; 3],
+    /// Of each part.
+    n_answers: [u64; 3],
 }
 
-const SCHEMA: &str = "windtunnel.building.v1";
+const SCHEMA: &str = "windtunnel.building.v2";
 const TOKENS: [&str; 3] = ["tokens.bin", "test.tokens", "validation.tokens"];
 const DOCUMENTS: [&str; 3] = ["documents.bin", "test.documents", "validation.documents"];
+/// Of a corpus that declares answers.
+const ANSWERS: [&str; 3] = ["answers.bin", "test.answers", "validation.answers"];
 
 /// Makes `folder`, or goes on where an earlier process stopped; `manifest` completes what the files
 /// say. Errors when another process is at it; what is done stays for the next try.
@@ -243,7 +251,8 @@ pub fn on_disk(
         done?;
         finish(&building, manifest(parts.state.counts), watch)?;
     }
-    for name in TOKENS[1..].iter().chain(&DOCUMENTS[1..]) {
+    let parts = [TOKENS, DOCUMENTS, ANSWERS];
+    for name in parts.iter().flat_map(|names| &names[1..]) {
         let _ = fs::remove_file(building.join(name));
     }
     let _ = fs::remove_file(&state);
@@ -284,6 +293,8 @@ struct Parts<'a> {
     building: PathBuf,
     tokens: Vec<BufWriter<File>>,
     documents: Vec<BufWriter<File>>,
+    /// None where the corpus declares no answers.
+    answers: Vec<BufWriter<File>>,
     state: State,
     /// Bytes of text since the last save.
     unsaved: u64,
@@ -299,6 +310,7 @@ impl<'a> Parts<'a> {
             split: plan.source.split.clone(),
             position: Position::START,
             counts: Default::default(),
+            n_answers: Default::default(),
         };
         let path = building.join("state.json");
         let kept: Option<State> = match path.exists() {
@@ -325,6 +337,14 @@ impl<'a> Parts<'a> {
             documents: documents
                 .map(|(name, n)| open(name, 8 * n.documents))
                 .collect::<Result<_>>()?,
+            answers: match plan.marker {
+                None => Vec::new(),
+                Some(_) => ANSWERS
+                    .iter()
+                    .zip(state.n_answers)
+                    .map(|(name, n)| open(name, 16 * n))
+                    .collect::<Result<_>>()?,
+            },
             plan,
             building: building.into(),
             state,
@@ -337,12 +357,19 @@ impl<'a> Parts<'a> {
             let counts = &mut self.state.counts[i];
             let tokens = part.tokens.iter().flat_map(|id| id.to_le_bytes());
             let first = counts.tokens;
-            let starts = part.documents.iter();
-            let starts = starts.flat_map(|at| (first + at).to_le_bytes());
-            let (tokens, starts): (Vec<u8>, Vec<u8>) = (tokens.collect(), starts.collect());
+            let placed = |numbers: &[u64]| -> Vec<u8> {
+                let placed = numbers.iter().map(|at| first + at);
+                placed.flat_map(u64::to_le_bytes).collect()
+            };
             let writing = |e| Error::io(&self.building, "write", &e);
+            let tokens: Vec<u8> = tokens.collect();
             self.tokens[i].write_all(&tokens).map_err(writing)?;
+            let starts = placed(&part.documents);
             self.documents[i].write_all(&starts).map_err(writing)?;
+            if let Some(file) = self.answers.get_mut(i) {
+                file.write_all(&placed(&part.answers)).map_err(writing)?;
+                self.state.n_answers[i] += part.answers.len() as u64 / 2;
+            }
             counts.add(part.counts);
             self.unsaved += part.counts.bytes;
         }
@@ -355,7 +382,8 @@ impl<'a> Parts<'a> {
 
     /// From now on a killed process's work up to here counts.
     fn save(&mut self) -> Result<()> {
-        for file in self.tokens.iter_mut().chain(&mut self.documents) {
+        let files = self.tokens.iter_mut().chain(&mut self.documents);
+        for file in files.chain(&mut self.answers) {
             let sync = |file: &mut BufWriter<File>| {
                 file.flush()?;
                 file.get_ref().sync_data()
@@ -385,13 +413,19 @@ fn finish(building: &Path, mut manifest: Manifest, watch: &mut Watch) -> Result<
     let counts = [manifest.train, manifest.test, manifest.validation];
     let writing = |e| Error::io(building, "write", &e);
     append_files(building, &TOKENS, |_, bytes| bytes.to_vec()).map_err(writing)?;
-    append_files(building, &DOCUMENTS, |part, bytes| {
+    let placed = |part: usize, bytes: &[u8]| {
         let before: u64 = counts[..part].iter().map(|part| part.tokens).sum();
-        let starts = bytes.as_chunks().0.iter();
-        let starts = starts.map(|start| before + u64::from_le_bytes(*start));
-        starts.flat_map(u64::to_le_bytes).collect()
-    })
-    .map_err(writing)?;
+        let numbers = bytes.as_chunks().0.iter();
+        let numbers = numbers.map(|at| before + u64::from_le_bytes(*at));
+        numbers.flat_map(u64::to_le_bytes).collect()
+    };
+    append_files(building, &DOCUMENTS, placed).map_err(writing)?;
+    if let Some(kept) = &mut manifest.answers {
+        append_files(building, &ANSWERS, placed).map_err(writing)?;
+        let path = building.join(ANSWERS[0]);
+        kept.n = fs::metadata(&path).map_err(writing)?.len() / 16;
+        kept.digest = sha256_file(&path)?;
+    }
     let mut progress = Progress {
         doing: "check",
         name: manifest.name.clone(),

@@ -141,7 +141,9 @@ impl Page<'_> {
             outcomes.collect::<Option<Vec<Outcome>>>()
         });
         let outcomes: Option<Vec<Vec<Outcome>>> = whole.collect();
-        let corpora = outcomes.and_then(|outcomes| tables::corpora(verdict, &outcomes));
+        let outcomes = outcomes.as_deref();
+        let corpora = outcomes.and_then(|outcomes| tables::corpora(verdict, outcomes));
+        let accuracy = outcomes.and_then(|outcomes| tables::accuracy(self.contract, outcomes));
         html! {
             p { "Arm minus " (verdict.control) ", in " (rule.metric.unit()) "; below zero is better. The margin is ±" (rule.margin) "." }
             (table("Effects", &tables::effects(self.contract, verdict)))
@@ -149,6 +151,11 @@ impl Page<'_> {
                 h3 { "By corpus" }
                 p { "Mean paired difference in bits per byte and its interval, at the study's confidence for each alone. Not judged, shown to be understood: among many corpora some stand out by chance." }
                 (table("By corpus", &corpora))
+            }
+            @if let Some(accuracy) = accuracy {
+                h3 { "Answers right" }
+                p { "Mean share of answers that each arm gets right. Not judged." }
+                (table("Answers right", &accuracy))
             }
         }
     }

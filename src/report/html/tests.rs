@@ -122,6 +122,9 @@ fn verdict(contract: &Contract, trials: &[Vec<TrialRecords>]) -> Option<Verdict>
 
 fn eval(step: u64, bpb: f64) -> EvalRecord {
     let val = CorpusEval {
+        accuracy: None,
+        answers: None,
+        answer_loss: None,
         loss: bpb * 0.7,
         bpb,
         tokens: 10,
@@ -174,6 +177,7 @@ fn records(fate: Fate, steps: u64) -> Vec<Record> {
     };
     let step = |step: u64| {
         Record::Step(StepRecord {
+            targets: None,
             step,
             tokens: step * 100,
             loss: 2.0 + 1.0 / step as f64 + (step % 7) as f64 * 0.01,
