@@ -82,8 +82,9 @@
 //! - **A diverged trial is an outcome.** It is ranked last and never left out.
 //! - **Sums do not depend on who computed them.** Work is cut by shape, never by the number of
 //!   threads.
-//! - **Tokens are the text.** The bytes of a text's tokens add up to it, whatever the tokenizer; one
-//!   that loses or changes a character is refused, for bits per byte could not be compared.
+//! - **Tokens are the text.** The bytes of a text's tokens add up to it, whatever the tokenizer, but
+//!   for a space that it may put before it; one that loses or changes a character is refused, for
+//!   bits per byte could not be compared.
 //! - **Errors name place, problem and remedy** ([`error`]); bad input changes nothing.
 //!
 //! # What differs from a first design
@@ -102,7 +103,7 @@
 //!
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
-//! tokenizers that change text, and everything that talks to Claude.
+//! tokenizers that lose or change characters, and everything that talks to Claude.
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -2,10 +2,9 @@
 
 mod restored;
 
-pub use restored::TextNats;
+pub use restored::{Restored, Sampling, TextNats, restore};
 
 use crate::{
-    checkpoint::{self, Checkpoint},
     data::{
         Batches, Corpus, EvalWindows, Library, Tokenizer, TokenizerChoice, TokenizerKind,
         ingest::{Progress, Settings, Watch, silent},
@@ -15,17 +14,10 @@ use crate::{
     },
     device::{Compute, Machine},
     error::{Error, Kind, Result},
-    eval::evaluate,
-    metrics::EvalRecord,
-    model::Gpt,
-    params::Params,
-    pool::Pool,
     recipe::{Budget, Facts, Recipe},
-    rng::Rng,
     run::Run,
     run_dir::{Design, RunDir, TrialId},
-    tape::{Mode, Tape},
-    train::{CheckpointExtra, Job, RunData, Trainer},
+    train::{Job, RunData, Trainer},
     trunk::Trunk,
 };
 use std::{
@@ -393,144 +385,5 @@ impl Timing {
             every => run.steps.div_ceil(every),
         };
         run.steps as f64 * self.seconds_per_step + evals as f64 * self.eval_seconds
-    }
-}
-
-/// A run's newest checkpoint, read back.
-pub struct Restored {
-    run: Run,
-    gpt: Gpt,
-    tape: Tape<f32>,
-    tokenizer: Tokenizer,
-    step: u64,
-}
-
-/// Reads a run's newest checkpoint. Errors when there is none, or it is damaged.
-pub fn restore(session: &Session, dir: &RunDir) -> Result<Restored> {
-    let run = Run::load(&dir.recipe())?;
-    let folder = dir.checkpoints();
-    let step = checkpoint::steps(&folder).pop().ok_or_else(|| {
-        Error::input(
-            folder.display().to_string(),
-            "the run has no checkpoint yet",
-            "let it train on; `windtunnel ls` shows how far it is",
-        )
-    })?;
-    let file = Checkpoint::open(&checkpoint::path(&folder, step))?;
-    let header = file.header::<CheckpointExtra>()?;
-    let (gpt, specs) = Gpt::new(&run.model, run.vocab_size);
-    let mut params = Params::new(1, specs);
-    file.load(&mut params, None)?;
-    let pool = Arc::new(Pool::new(session.compute.class.threads));
-    Ok(Restored {
-        gpt,
-        tape: Tape::new(params, session.compute.backend.clone(), pool),
-        tokenizer: header.extra.tokenizer,
-        step: header.step,
-        run,
-    })
-}
-
-/// How to draw tokens.
-#[derive(Debug, Clone, Copy)]
-pub struct Sampling {
-    pub tokens: usize,
-    /// 0 takes the likeliest token.
-    pub temperature: f64,
-    /// 0 means all tokens.
-    pub top_k: usize,
-    pub seed: u64,
-}
-
-impl Restored {
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-
-    /// The run's own evaluation, again.
-    pub fn evaluate(&mut self, session: &Session) -> Result<EvalRecord> {
-        let data = session.open(&self.run, &self.tokenizer)?;
-        let at = (self.step, self.step * self.run.tokens_per_step());
-        evaluate(
-            &self.gpt,
-            &mut self.tape,
-            &data.windows,
-            self.run.batch.rows,
-            at,
-        )
-    }
-
-    /// Text that goes on from `prompt`. Errors when the prompt has characters that the tokenizer
-    /// does not know.
-    pub fn sample(&mut self, prompt: &str, sampling: &Sampling) -> Result<String> {
-        let mut ids = self.tokenizer.encode(prompt).map_err(|e| Error {
-            place: format!("--prompt, {}", e.place),
-            ..e
-        })?;
-        if ids.is_empty() {
-            return Err(Error::input(
-                "--prompt",
-                "is empty",
-                "give at least one character",
-            ));
-        }
-        let start = ids.len();
-        let mut rng = Rng::named(sampling.seed, "sample");
-        let (block, vocab) = (self.run.model.block_size, self.run.vocab_size);
-        for _ in 0..sampling.tokens {
-            let context = &ids[ids.len().saturating_sub(block)..];
-            let tokens: Arc<[u32]> = context.iter().map(|id| u32::from(*id)).collect();
-            let t = tokens.len();
-            self.tape.begin(Mode::Eval);
-            let logits = self.gpt.logits(&mut self.tape, &tokens, t)?;
-            let logits = self.tape.to_host(logits)?;
-            let next = draw(&logits[(t - 1) * vocab..], sampling, &mut rng);
-            ids.push(next as u16);
-        }
-        Ok(self.tokenizer.decode(&ids[start..]))
-    }
-}
-
-/// One token from a row of logits.
-fn draw(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> usize {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    if sampling.temperature == 0.0 {
-        return order[0];
-    }
-    if sampling.top_k > 0 {
-        order.truncate(sampling.top_k);
-    }
-    let top = f64::from(logits[order[0]]);
-    let weights: Vec<f64> = order
-        .iter()
-        .map(|i| ((f64::from(logits[*i]) - top) / sampling.temperature).exp())
-        .collect();
-    order[rng.pick(&weights)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cold_sampling_takes_the_likeliest_and_top_k_leaves_out_the_rest() {
-        let logits = [0.0, 3.0, 1.0, 2.9];
-        let mut rng = Rng::named(1, "test");
-        let mut sampling = Sampling {
-            tokens: 1,
-            temperature: 0.0,
-            top_k: 0,
-            seed: 0,
-        };
-        assert_eq!(draw(&logits, &sampling, &mut rng), 1);
-        sampling.temperature = 5.0;
-        sampling.top_k = 2;
-        let drawn: Vec<usize> = (0..200)
-            .map(|_| draw(&logits, &sampling, &mut rng))
-            .collect();
-        assert!(
-            drawn.iter().all(|i| [1, 3].contains(i)) && drawn.contains(&1) && drawn.contains(&3)
-        );
     }
 }

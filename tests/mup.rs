@@ -1,4 +1,4 @@
-//! The coordinate check of muP (Yang et al. 2022, appendix D.1): what a few steps change in the
+//! The coordinate check of muP (Yang et al. 2022): what a few steps change in the
 //! activations is as large in a wide model as in a narrow one.
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -86,7 +86,14 @@ impl Marker {
 
     /// The tokens of each answer of a document whose ids are `ids`.
     pub fn tokens(&self, text: &str, ids: &[u16]) -> Vec<Range<usize>> {
-        token_ranges(&spans(text, &self.prefix), ids, &self.bytes_per_id)
+        let mut spans = spans(text, &self.prefix);
+        // A tokenizer may put a space before a text.
+        let bytes = ids.iter().map(|id| self.bytes_per_id[usize::from(*id)]);
+        let before = (bytes.sum::<u32>() as usize).saturating_sub(text.len());
+        for span in &mut spans {
+            *span = span.start + before..span.end + before;
+        }
+        token_ranges(&spans, ids, &self.bytes_per_id)
     }
 }
 

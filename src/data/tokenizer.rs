@@ -1,7 +1,8 @@
 //! Text to ids and back: bytes, the characters that a run's corpora use, or what a `tokenizer.json`
 //! says.
 //!
-//! Every tokenizer is lossless: the bytes of a text's tokens, one after the other, are the text.
+//! Every tokenizer is lossless: the bytes of a text's tokens, one after the other, are the text, but
+//! for a space that some put before it, which is counted nowhere.
 //! Bits per byte rests on that, so [`Tokenizer::encode`] refuses a text that would not come back.
 
 pub mod bpe;

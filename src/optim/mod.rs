@@ -252,7 +252,7 @@ impl<R: Real> Average<R> {
 
 impl OptimizerKind {
     /// The factor on the rate of a group in a model that is `width` times wider than its base model
-    /// (Yang et al. 2022, table 8, with the head's 1/width in the forward pass; decay as in their
+    /// (Yang et al. 2022, with the head's 1/width in the forward pass; rates and decay as in their
     /// package `mup`). A step of Adam or Lion has the same size for every element, and a matrix of
     /// the blocks adds as many of them up as the model is wide. A gradient of SGD is itself smaller
     /// in a wider model, but for those matrices. Muon's step has the same spectral norm at every
@@ -394,7 +394,7 @@ mod tests {
         }
     }
 
-    /// Yang et al. 2022, table 8: of Adam the matrices' rate is divided by the width, of SGD the
+    /// As in the package `mup`: of Adam the matrices' rate is divided by the width, of SGD the
     /// others' are multiplied by it; what decay takes off is the same at every width.
     #[test]
     fn in_a_wider_model_each_kind_scales_the_rates_that_are_its_own() {

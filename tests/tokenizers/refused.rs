@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 use windtunnel::{
     data::{
-        Corpus, Tokenizer,
+        Corpus, EvalWindows, Tokenizer,
         tokenizer::{Bpe, files, training},
     },
     error::Error,
@@ -172,13 +172,62 @@ fn a_tokenizer_that_changes_text_is_refused_when_it_does() {
     json["normalizer"] = Value::Null;
     json["pre_tokenizer"]["add_prefix_space"] = true.into();
     let spaced = Bpe::new(json).unwrap();
-    refused(
-        &spaced.encode("word").unwrap_err(),
-        "byte 0",
-        "space before",
-        "add_prefix_space",
+    // A space before the text is all that may be added.
+    assert_eq!(
+        spaced.encode("word").unwrap(),
+        spaced.encode(" word").unwrap()
     );
-    assert!(spaced.encode(" word").is_ok());
+    assert_eq!(spaced.decode(&spaced.encode("word").unwrap()), " word");
+}
+
+/// As Llama 2 has it: a space before each text, "▁" for spaces, bytes for what has no token.
+fn llama() -> Bpe {
+    let mut vocab = json!({ "▁": 256, "a": 257, "▁a": 258, "▁▁": 259 });
+    for byte in 0..=255 {
+        vocab[format!("<0x{byte:02X}>")] = byte.into();
+    }
+    Bpe::new(json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": "▁" },
+            { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+        ] },
+        "model": { "type": "BPE", "byte_fallback": true, "vocab": vocab, "merges": ["▁ a", "▁ ▁"] },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_space_that_llama_puts_before_a_text_is_taken_and_counted_nowhere() {
+    let bpe = llama();
+    assert_eq!(bpe.encode("a a").unwrap(), [258, 258]);
+    assert_eq!(bpe.encode(" a").unwrap(), [256, 258]);
+    assert_eq!(bpe.encode("é").unwrap(), [256, 0xC3, 0xA9]);
+    assert_eq!(bpe.encode("  a").unwrap(), [259, 258]);
+    assert!(bpe.encode("").unwrap().len() <= 1);
+
+    let home = TempDir::new().unwrap();
+    let text: String = (0..400).map(|n| format!("a {n} é\n\n")).collect();
+    let corpus = Corpus::open(
+        home.path(),
+        &source("spaced", &text),
+        &Tokenizer::Bpe(bpe.clone()),
+    )
+    .unwrap();
+    let counts = corpus.manifest().validation;
+    let sizes = bpe.bytes_per_id();
+    let bytes = |ids: &[u16]| -> u64 {
+        let sizes = ids.iter().map(|id| u64::from(sizes[usize::from(*id)]));
+        sizes.sum()
+    };
+    // One space too many in each document.
+    let spelt = bytes(corpus.validation());
+    assert_eq!(spelt, counts.bytes + counts.documents);
+    // All targets but the first token, so a first byte or two are missing.
+    let windows = EvalWindows::new(corpus, 16, 0, &Tokenizer::Bpe(bpe)).unwrap();
+    let missing = counts.bytes - windows.bytes();
+    assert!((1..=2).contains(&missing), "{missing}");
 }
 
 #[test]
@@ -280,7 +329,11 @@ fn whatever_a_file_says_there_is_an_answer() {
                 for text in ["", "a cat, é 🙂", "<|endoftext|>"] {
                     let ids = bpe.encode(text);
                     let back = ids.map(|ids| bpe.decode(&ids));
-                    assert!(back.is_err() || back.unwrap() == text, "{path}: {value}");
+                    let is_text = |back: String| {
+                        // But for the space that some put before it.
+                        back == text || back.strip_prefix(' ') == Some(text)
+                    };
+                    assert!(back.is_err() || is_text(back.unwrap()), "{path}: {value}");
                 }
             }
         }

@@ -47,7 +47,7 @@ pub struct Plan<'a> {
 /// Work that was read and not tokenised yet.
 enum Chunk {
     Text(Vec<Document>),
-    Tokens([Tokenised; 3]),
+    Tokens(Box<[Tokenised; 3]>),
 }
 
 /// What chunks are read from.
@@ -60,7 +60,11 @@ impl Feed<'_> {
     /// About so many bytes more; nothing at the end.
     fn read_next(&mut self, bytes: usize) -> Result<Option<Chunk>> {
         let documents = match self {
-            Self::Tokens(tokens) => return Ok(tokens.read_next(bytes)?.map(Chunk::Tokens)),
+            Self::Tokens(tokens) => {
+                return Ok(tokens
+                    .read_next(bytes)?
+                    .map(|parts| Chunk::Tokens(Box::new(parts))));
+            }
             Self::Text(documents) => documents,
         };
         let (mut chunk, mut size) = (Vec::new(), 0);
@@ -143,7 +147,7 @@ impl Plan<'_> {
     /// A chunk's tokens, by part.
     fn tokenise(&self, chunk: Chunk) -> Result<[Tokenised; 3]> {
         let documents = match chunk {
-            Chunk::Tokens(parts) => return Ok(parts),
+            Chunk::Tokens(parts) => return Ok(*parts),
             Chunk::Text(documents) => documents,
         };
         let bytes: usize = documents.iter().map(|document| document.text.len()).sum();

@@ -2,7 +2,8 @@
 //!
 //! Its JSON is kept in one canonical form (the crate's own, keys sorted, without truncation, padding
 //! and dropout), so that the digest depends on what it does and the checkpoint is self-contained.
-//! Decoding is ours: each id stands for a run of bytes, and a text's tokens have to add up to it.
+//! Decoding is ours: each id stands for a run of bytes, and a text's tokens have to add up to it,
+//! but for a space that the tokenizer may put before each text.
 
 use super::MOST_IDS;
 use crate::{
@@ -102,19 +103,35 @@ impl Bpe {
                 LOSSLESS,
             )
         })?;
+        let ids: Vec<u16> = encoding.get_ids().iter().map(|id| *id as u16).collect();
+        match self.spell(&ids, text, 0) {
+            Ok(()) => Ok(ids),
+            // Llama's kind puts a space before a text.
+            Err(at) if self.spell(&ids, text, 1).is_err() => Err(changed(text, at)),
+            Err(_) => Ok(ids),
+        }
+    }
+
+    /// Whether some ids stand for a text with `n_before` spaces before it; if not, the byte of the
+    /// text at which they do not.
+    fn spell(&self, ids: &[u16], text: &str, n_before: usize) -> std::result::Result<(), usize> {
         let mut rest = text.as_bytes();
-        let mut ids = Vec::with_capacity(encoding.get_ids().len());
-        for id in encoding.get_ids() {
-            let piece = self.0.pieces.get(*id as usize).map_or(&[][..], |p| p);
-            match rest.strip_prefix(piece) {
+        for (i, id) in ids.iter().enumerate() {
+            let at = text.len() - rest.len();
+            let piece = self.0.pieces.get(usize::from(*id)).map_or(&[][..], |p| p);
+            let own = match piece.strip_prefix(b" ") {
+                _ if i > 0 || n_before == 0 => piece,
+                Some(own) => own,
+                None => return Err(at),
+            };
+            match rest.strip_prefix(own) {
                 Some(after) if !piece.is_empty() => rest = after,
-                _ => return Err(changed(text, text.len() - rest.len(), piece)),
+                _ => return Err(at),
             }
-            ids.push(*id as u16);
         }
         match rest.is_empty() {
-            true => Ok(ids),
-            false => Err(changed(text, text.len() - rest.len(), &[])),
+            true => Ok(()),
+            false => Err(text.len() - rest.len()),
         }
     }
 
@@ -128,16 +145,9 @@ impl Bpe {
     }
 }
 
-/// A text's byte `at` is where the tokens stop being the text: the next one stands for `piece`.
-fn changed(text: &str, at: usize, piece: &[u8]) -> Error {
+/// A text's byte `at` is where the tokens stop being the text.
+fn changed(text: &str, at: usize) -> Error {
     let place = format!("byte {at} of the text");
-    if at == 0 && piece.starts_with(b" ") && !text.starts_with(' ') {
-        return Error::input(
-            place,
-            "this tokenizer puts a space before a text, so that its tokens are not the text's bytes",
-            "in its tokenizer.json, set add_prefix_space to false or prepend_scheme to \"never\", or take out Prepend",
-        );
-    }
     let rest = &text[text.floor_char_boundary(at)..];
     let problem = match rest.chars().next() {
         Some(c) => format!("the character {c:?} is unknown to this tokenizer, or changed by it"),
