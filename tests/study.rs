@@ -371,6 +371,25 @@ fn two_runs_are_compared_with_a_warning_that_one_pair_proves_nothing() {
 }
 
 #[test]
+fn the_average_of_the_weights_is_evaluated_and_sampled_where_it_was_kept() {
+    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let outcome = bench.json(&["train", "recipe.toml", "eval.ema=0.9"]);
+    let run = outcome["trial"].as_str().unwrap();
+    let (raw, averaged) = (
+        bench.json(&["eval", run]),
+        bench.json(&["eval", run, "--ema"]),
+    );
+    assert_eq!(averaged["bpb"], outcome["eval"]["ema"]["bpb"]);
+    assert_eq!(raw["bpb"], outcome["eval"]["bpb"]);
+    assert_ne!(raw["bpb"], averaged["bpb"]);
+    bench.json(&["sample", run, "--ema", "--tokens", "5"]);
+    let plain = bench.json(&["train", "recipe.toml"]);
+    let plain = plain["trial"].as_str().unwrap();
+    let refused = bench.run(&["eval", plain, "--ema"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn templates_are_studies_and_recipes_that_can_be_planned() {
     let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
     bench.json(&["new", "recipe", "mine"]);

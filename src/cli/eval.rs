@@ -37,13 +37,20 @@ pub struct Args {
     /// one block
     #[arg(long, value_name = "FILE", requires = "text")]
     logits: Option<PathBuf>,
+    /// The average of the weights that `eval.ema` keeps, in their place
+    #[arg(long)]
+    ema: bool,
 }
 
 pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let dir = Home::find_run(&global.home, &args.run)?;
     let session =
         Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
-    let mut restored = restore(&session, &dir)?;
+    let restored = restore(&session, &dir)?;
+    let mut restored = match args.ema {
+        true => restored.averaged(&dir)?,
+        false => restored,
+    };
     if let Some(path) = &args.text {
         return text(&mut restored, path, args.logits.as_deref(), output);
     }

@@ -26,6 +26,9 @@ pub struct Args {
     top_k: usize,
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// The average of the weights that `eval.ema` keeps, in their place
+    #[arg(long)]
+    ema: bool,
 }
 
 pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
@@ -39,7 +42,11 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let dir = Home::find_run(&global.home, &args.run)?;
     let session =
         Session::new(&global.home, global.compute(output)?).watched(super::ingest::bar(output));
-    let mut restored = restore(&session, &dir)?;
+    let restored = restore(&session, &dir)?;
+    let mut restored = match args.ema {
+        true => restored.averaged(&dir)?,
+        false => restored,
+    };
     let sampling = Sampling {
         tokens: args.tokens,
         temperature: args.temperature,
