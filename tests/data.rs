@@ -6,6 +6,8 @@ mod batches;
 mod cache;
 #[path = "data/fetch.rs"]
 mod fetch;
+#[path = "data/fetch_command.rs"]
+mod fetch_command;
 #[path = "data/mixtures.rs"]
 mod mixtures;
 #[path = "data/parts.rs"]

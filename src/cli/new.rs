@@ -61,7 +61,10 @@ fn variant(name: &str, output: Output) -> Result<()> {
     }
     let taken = ["skeleton", "testing"].contains(&name) || KEYWORDS.contains(&name);
     if taken || variants::NAMES.contains(&name) {
-        return Err(not_a_name(name, "it is taken: choose another"));
+        return Err(not_a_name(
+            name,
+            "it is taken, by a variant or by Rust: choose another",
+        ));
     }
     let list = PathBuf::from("src/model/variants.rs");
     let path = PathBuf::from("src/model/variants").join(format!("{name}.rs"));
