@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 use windtunnel::{
-    device::Backend,
+    device::{Backend, Precision},
     model::{Gpt, GptConfig},
     ops::grad_norm::grad_norm,
     optim::{Optimizer, OptimizerConfig},
@@ -55,7 +55,13 @@ fn main() {
     params.init(0, 1);
     let mut adamw = Optimizer::new(&params, &OptimizerConfig::default());
     let pool = Arc::new(Pool::new(threads));
-    let mut tape = Tape::new(params, Backend::Fused, pool.clone());
+    let bf16 = args.iter().any(|a| a == "--bf16");
+    let precision = if bf16 {
+        Precision::Bf16
+    } else {
+        Precision::F32
+    };
+    let mut tape = Tape::new(params, Backend::Fused, pool.clone()).multiplying_in(precision);
     tape.position.keys = vec![rng::key(1, "dropout")];
     let mut rng = Rng::named(1, "tokens");
     let (mut rates, mut step) = (Vec::new(), 0);

@@ -37,6 +37,52 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// In what linear layers read their inputs. Weights, activations, gradients and all sums are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Rounded to bf16's 8 bits of mantissa, to nearest, ties to even.
+    Bf16,
+}
+
+impl Precision {
+    /// Whether this processor multiplies such numbers by instructions of their own; where it does
+    /// not, they are rounded first and multiplied in f32.
+    pub fn is_native(self) -> bool {
+        match self {
+            Self::F32 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512bf16")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Bf16 => false,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("choose f32 or bf16".into()),
+        }
+    }
+}
+
 /// Whether this binary can open CUDA devices.
 pub const CUDA_COMPILED: bool = cfg!(feature = "cuda");
 
@@ -63,6 +109,7 @@ pub enum Backend {
 #[derive(Debug, Clone)]
 pub struct Compute {
     pub backend: Backend,
+    pub precision: Precision,
     pub class: DeviceClass,
     /// What to tell the user of the choice, when it needs words.
     pub note: Option<String>,
@@ -83,9 +130,37 @@ impl Compute {
         }
     }
 
+    /// The same device, whose linear layers read their inputs in `precision`. Errors for bf16 where
+    /// candle computes.
+    pub fn multiplying_in(mut self, precision: Precision) -> Result<Self> {
+        if precision == self.precision {
+            return Ok(self);
+        }
+        if let Backend::Composed(_) = self.backend {
+            return Err(Error::input(
+                format!("--dtype {}", precision.name()),
+                "only the CPU multiplies in bf16 so far",
+                "use --device cpu, or --dtype f32",
+            ));
+        }
+        self.precision = precision;
+        self.class.dtype = precision.name().into();
+        if precision.is_native() {
+            // Its sums are rounded otherwise than those of the detour over f32.
+            self.class.class = format!("{}-{}", self.class.class, precision.name());
+        } else {
+            self.note = Some(format!(
+                "this processor has no {} instructions: inputs are rounded and multiplied in f32, which is slower than f32",
+                precision.name()
+            ));
+        }
+        Ok(self)
+    }
+
     fn cpu(threads: usize, note: Option<String>) -> Self {
         Self {
             backend: Backend::Fused,
+            precision: Precision::F32,
             class: DeviceClass {
                 class: format!("cpu-{}", instruction_set()),
                 dtype: "f32".into(),
@@ -98,6 +173,7 @@ impl Compute {
     fn cuda(device: Device) -> Self {
         Self {
             backend: Backend::Composed(device),
+            precision: Precision::F32,
             class: DeviceClass {
                 class: "cuda".into(),
                 dtype: "f32".into(),

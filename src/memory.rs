@@ -55,6 +55,13 @@ impl<R: Copy> Buffer<R> {
     }
 }
 
+impl<R: Copy> Default for Buffer<R> {
+    /// Nothing.
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
 impl<R> Buffer<R> {
     fn layout(len: usize) -> Layout {
         let bytes = len * size_of::<R>();

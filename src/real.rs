@@ -3,7 +3,9 @@
 //! Loops are plain Rust; [`simd`] compiles them once per instruction set (baseline, AVX2 with FMA,
 //! AVX-512) and picks one at run time, so one binary is fast everywhere.
 
+use crate::memory::Recycler;
 use candle_core::WithDType;
+use std::cell::RefCell;
 
 /// A real number that a kernel computes with. All functions inline into vector loops.
 pub trait Real:
@@ -36,6 +38,22 @@ pub trait Real:
     /// (Φ(x), φ(x)): the standard normal's distribution function and density.
     fn normal(self) -> (Self, Self);
     fn is_finite(self) -> bool;
+    /// The nearest number of bf16's 8 bits of mantissa, ties to even; NaN stays NaN.
+    fn bf16(self) -> Self;
+    /// Buffers that this thread keeps from one use to the next.
+    fn with_scratch<T>(f: impl FnOnce(&mut Recycler<Self>) -> T) -> T;
+}
+
+/// The scratch of one number type.
+macro_rules! scratch {
+    ($number:ty) => {
+        fn with_scratch<T>(f: impl FnOnce(&mut Recycler<Self>) -> T) -> T {
+            thread_local! {
+                static SCRATCH: RefCell<Recycler<$number>> = RefCell::default();
+            }
+            SCRATCH.with_borrow_mut(f)
+        }
+    };
 }
 
 impl Real for f32 {
@@ -108,6 +126,15 @@ impl Real for f32 {
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
+    /// By its bits: half of the last place that stays is added, less one where that place is even.
+    #[inline(always)]
+    fn bf16(self) -> Self {
+        let bits = self.to_bits();
+        let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
+        // A NaN's mantissa must not overflow into the exponent.
+        f32::from_bits(if self.is_nan() { bits } else { nearest })
+    }
+    scratch!(f32);
 }
 
 impl Real for f64 {
@@ -148,6 +175,11 @@ impl Real for f64 {
     fn is_finite(self) -> bool {
         f64::is_finite(self)
     }
+    #[inline(always)]
+    fn bf16(self) -> Self {
+        f64::from((self as f32).bf16())
+    }
+    scratch!(f64);
 }
 
 /// Runs `f` compiled for the best instruction set that this processor has.
@@ -283,6 +315,25 @@ mod tests {
         }
         // Φ(1.96) from a printed table.
         assert!((Real::normal(1.96f64).0 - 0.975_002_1).abs() < 1e-7);
+    }
+
+    #[test]
+    fn bf16_is_the_nearest_of_its_numbers_and_the_even_one_of_two() {
+        let ulp = 2f32.powi(-7);
+        for (x, want) in [
+            (1.0 + 0.49 * ulp, 1.0),
+            (1.0 + 0.51 * ulp, 1.0 + ulp),
+            (1.0 + 0.5 * ulp, 1.0),
+            (1.0 + 1.5 * ulp, 1.0 + 2.0 * ulp),
+            (-1.0 - 0.51 * ulp, -1.0 - ulp),
+            (f32::MAX, f32::INFINITY),
+            (f32::INFINITY, f32::INFINITY),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(x.bf16(), want, "{x}");
+        }
+        assert!(f32::from_bits(0x7f80_0001).bf16().is_nan());
+        assert!(f32::from_bits(0x7fff_ffff).bf16().is_nan());
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! H heads, D channels of a head, V vocabulary.
 
 use crate::{
-    device::Backend,
+    device::{Backend, Precision},
     error::Result,
     memory::{Buffer, Recycler},
     params::{Param, Params},
@@ -94,6 +94,7 @@ pub struct Tape<R: Real> {
     pub position: PassPosition,
     pub(crate) pool: Arc<Pool>,
     pub(crate) memory: Recycler<R>,
+    pub(crate) precision: Precision,
     backend: Backend,
     mode: Mode,
     nodes: Vec<Node<R>>,
@@ -112,6 +113,7 @@ impl<R: Real> Tape<R> {
             position: PassPosition::default(),
             pool,
             memory: Recycler::new(),
+            precision: Precision::F32,
             backend,
             mode: Mode::Eval,
             nodes: Vec::new(),
@@ -120,6 +122,11 @@ impl<R: Real> Tape<R> {
             roots: Vec::new(),
             dropout_sites: 0,
         }
+    }
+
+    /// The same tape, whose fused linear layers read their inputs in `precision`.
+    pub fn multiplying_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Starts a pass: forgets the last one's values and keeps its memory.

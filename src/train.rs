@@ -106,7 +106,8 @@ impl Trainer {
         Ok(Self {
             gpt,
             optimizer,
-            tape: Tape::new(params, compute.backend.clone(), pool.clone()),
+            tape: Tape::new(params, compute.backend.clone(), pool.clone())
+                .multiplying_in(compute.precision),
             schedule: Schedule::new(&run.schedule, run.optimizer.lr, run.steps),
             batches,
             data,

@@ -21,7 +21,7 @@ mod tokenizer;
 mod train;
 
 use crate::{
-    device::{Compute, DeviceChoice, cores},
+    device::{Compute, DeviceChoice, Precision, cores},
     error::{Error, Result},
     home::Home,
 };
@@ -64,9 +64,9 @@ struct Global {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
     device: DeviceChoice,
-    /// Number type of weights and activations
-    #[arg(long, global = true, default_value = "f32", value_parser = ["f32"])]
-    dtype: String,
+    /// f32, or bf16: linear layers read their inputs rounded to bf16, all else stays f32
+    #[arg(long, global = true, default_value = "f32")]
+    dtype: Precision,
     /// Threads for one trial [default: all cores for `train`, cores divided by jobs for `run`]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,

@@ -64,7 +64,7 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready>
 impl Global {
     /// The device for trials of `threads` threads each.
     pub fn compute_with(&self, threads: usize, output: Output) -> Result<Compute> {
-        let compute = Compute::open(self.device, threads)?;
+        let compute = Compute::open(self.device, threads)?.multiplying_in(self.dtype)?;
         if let Some(note) = &compute.note {
             output.note(note);
         }

@@ -113,10 +113,11 @@ impl<R: Real> Tape<R> {
                 let targets = &targets[k * rows + first..][..n];
                 let logits = &mut logits[..n * vocab];
                 let nats = &mut nats[..n];
+                let precision = self.precision;
                 let (params, pool) = self.params_and_pool();
                 let weights = Mat::new(params.value(w, k), vocab, cols);
                 gemm(
-                    pool,
+                    (pool, precision),
                     x,
                     weights.t(),
                     MatMut::new(logits, n, vocab),
@@ -155,9 +156,9 @@ impl<R: Real> Tape<R> {
                 if let Some((dx, into)) = &mut dx {
                     let dlogits = Mat::new(&*logits, n, vocab);
                     let dx = MatMut::new(&mut dx[at..][..n * cols], n, cols);
-                    gemm(pool, dlogits, weights, dx, *into);
+                    gemm((pool, precision), dlogits, weights, dx, *into);
                     let dw = MatMut::new(params.grad_mut(w, k), vocab, cols);
-                    gemm(pool, dlogits.t(), x, dw, Into::Add);
+                    gemm((pool, precision), dlogits.t(), x, dw, Into::Add);
                 }
             }
             losses.push(total / denominator);

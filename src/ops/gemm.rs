@@ -1,10 +1,15 @@
-//! Matrix products: our own kernel for f32 where there is AVX-512, the `gemm` crate's elsewhere,
-//! called from each thread on its own rows.
+//! Matrix products: our own kernels where there is AVX-512, the `gemm` crate's elsewhere, called
+//! from each thread on its own rows.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use crate::{pool::Pool, real::Real, tape::Into};
+use crate::{
+    device::Precision,
+    pool::Pool,
+    real::{Real, simd},
+    tape::{Into, PIECE},
+};
 
 /// A matrix in a slice, with strides counted in elements.
 #[derive(Clone, Copy)]
@@ -83,7 +88,7 @@ impl<'a, R> MatMut<'a, R> {
 pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, into: Into) {
     assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols));
     #[cfg(target_arch = "x86_64")]
-    if let Some(product) = avx512::Product::new(scale, (a, b), &mut c, into) {
+    if let Some(product) = avx512::Product::<avx512::Single>::new(scale, (a, b), &mut c, into) {
         return product.run(None);
     }
     let add = into == Into::Add;
@@ -114,23 +119,66 @@ pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, in
     }
 }
 
-/// c = a·b, or c += a·b, with c's rows shared among the pool's threads.
-pub fn gemm<R: Real>(pool: &Pool, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, into: Into) {
-    let (rows, cols, stride) = (c.rows, c.cols, c.row_stride);
-    // Whole kernel tiles, and a few pieces for each thread, so that one can help another.
-    let share = rows.div_ceil(pool.threads()).next_multiple_of(16);
-    if share >= rows || rows * cols * a.cols < SMALL {
+/// c = a·b, or c += a·b, with a and b read in a precision and c's rows shared among the pool's threads.
+pub fn gemm<R: Real>(
+    (pool, precision): (&Pool, Precision),
+    a: Mat<R>,
+    b: Mat<R>,
+    mut c: MatMut<R>,
+    into: Into,
+) {
+    assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols));
+    let share = c.rows.div_ceil(pool.threads()).next_multiple_of(16);
+    let alone = share >= c.rows || c.rows * c.cols * a.cols < SMALL;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use avx512::{Brain, Product, Single};
+        let on = (!alone).then_some((pool, share));
+        match precision {
+            Precision::F32 => {
+                if let Some(product) = Product::<Single>::new(R::ONE, (a, b), &mut c, into) {
+                    return product.run(on);
+                }
+            }
+            Precision::Bf16 => {
+                if let Some(product) = Product::<Brain>::new(R::ONE, (a, b), &mut c, into) {
+                    return product.run(on);
+                }
+            }
+        }
+    }
+    if precision == Precision::Bf16 {
+        return rounded(pool, a, |a| {
+            rounded(pool, b, |b| gemm((pool, Precision::F32), a, b, c, into));
+        });
+    }
+    if alone {
         return gemm_serial(R::ONE, a, b, c, into);
     }
-    #[cfg(target_arch = "x86_64")]
-    if let Some(product) = avx512::Product::new(R::ONE, (a, b), &mut c, into) {
-        return product.run(Some((pool, share)));
-    }
+    let (rows, cols, stride) = (c.rows, c.cols, c.row_stride);
     pool.pieces(c.data, share * stride, |i, c| {
         let rows = share.min(rows - i * share);
         let c = MatMut::strided(c, rows, cols, stride);
         gemm_serial(R::ONE, a.rows(i * share, rows), b, c, into);
     });
+}
+
+/// The way of processors without bf16: a matrix whose numbers were rounded beforehand.
+fn rounded<R: Real>(pool: &Pool, m: Mat<R>, then: impl FnOnce(Mat<R>)) {
+    let mut data = R::with_scratch(|memory| memory.take(m.data.len()));
+    pool.pieces(&mut data, PIECE, |i, data| {
+        let from = &m.data[i * PIECE..][..data.len()];
+        simd(
+            #[inline(always)]
+            || {
+                for (to, x) in data.iter_mut().zip(from) {
+                    *to = x.bf16();
+                }
+            },
+        );
+    });
+    then(Mat { data: &data, ..m });
+    R::with_scratch(|memory| memory.give(data));
 }
 
 /// Multiply-adds below which waking a thread costs more than it brings.
@@ -155,7 +203,7 @@ mod tests {
 
     /// Every layout of both inputs against three loops, with the result in a wider matrix whose
     /// other columns stay as they are.
-    fn agrees<R: Real>((m, n, k): (usize, usize, usize), threads: usize) {
+    fn agrees<R: Real>((m, n, k): (usize, usize, usize), precision: Precision, threads: usize) {
         let mut rng = Rng::named((m * n * k) as u64, "gemm");
         let (a, b) = (whole::<R>(m, k, &mut rng), whole::<R>(k, n, &mut rng));
         let wide = n + 3;
@@ -174,7 +222,13 @@ mod tests {
             for right in [Mat::new(&b, k, n), Mat::new(&bt, n, k).t()] {
                 let mut c = c0.clone();
                 let target = MatMut::strided(&mut c, m, n, wide);
-                gemm(&Pool::new(threads), left, right, target, Into::Add);
+                gemm(
+                    (&Pool::new(threads), precision),
+                    left,
+                    right,
+                    target,
+                    Into::Add,
+                );
                 assert!(c == want, "{m}×{k} by {k}×{n}");
             }
         }
@@ -189,11 +243,14 @@ mod tests {
             (70, 48, 64),
             (16, 31, 0),
         ] {
-            agrees::<f64>(size, 2);
-            agrees::<f32>(size, 2);
+            agrees::<f64>(size, Precision::F32, 2);
+            agrees::<f32>(size, Precision::F32, 2);
+            agrees::<f32>(size, Precision::Bf16, 2);
+            agrees::<f64>(size, Precision::Bf16, 2);
         }
         for m in 1..20 {
-            agrees::<f32>((m, 53 - m, 2 * m + 5), 1);
+            agrees::<f32>((m, 53 - m, 2 * m + 5), Precision::F32, 1);
+            agrees::<f32>((m, 53 - m, 2 * m + 5), Precision::Bf16, 1);
         }
     }
 
@@ -206,7 +263,8 @@ mod tests {
             (3, 1500, 1600),
             (2, 2200, 700),
         ] {
-            agrees::<f32>(size, 3);
+            agrees::<f32>(size, Precision::F32, 3);
+            agrees::<f32>(size, Precision::Bf16, 3);
         }
     }
 
@@ -220,7 +278,7 @@ mod tests {
             let mut c = vec![0.0f32; m * n];
             let (a, b) = (Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
             gemm(
-                &Pool::new(threads),
+                (&Pool::new(threads), Precision::F32),
                 a,
                 b,
                 MatMut::new(&mut c, m, n),

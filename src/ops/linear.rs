@@ -39,7 +39,7 @@ impl<R: Real> Tape<R> {
             };
             let w = Mat::new(self.params.value(w, k), out, cols);
             gemm(
-                &self.pool,
+                (&self.pool, self.precision),
                 Mat::new(x, rows, cols),
                 w.t(),
                 MatMut::new(y, rows, out),
@@ -71,18 +71,31 @@ impl<R: Real> Op<R> for Linear {
             let dy = Mat::new(&dy[k * rows * out..][..rows * out], rows, out);
             let w = Mat::new(tape.params.value(self.w, k), out, cols);
             let dx = &mut dx[k * rows * cols..][..rows * cols];
-            gemm(&tape.pool, dy, w, MatMut::new(dx, rows, cols), into);
+            gemm(
+                (&tape.pool, tape.precision),
+                dy,
+                w,
+                MatMut::new(dx, rows, cols),
+                into,
+            );
         }
         tape.put_grad(self.x, dx);
         // The input's numbers, borrowed beside the parameters: taken out and put back.
         let x = tape.lend(self.x);
         let mut partial = tape.memory.take(rows.div_ceil(ROWS) * out);
+        let precision = tape.precision;
         let (params, pool) = tape.params_and_pool();
         for k in 0..k {
             let dy = &dy[k * rows * out..][..rows * out];
             let x = Mat::new(&x[k * rows * cols..][..rows * cols], rows, cols);
             let dw = MatMut::new(params.grad_mut(self.w, k), out, cols);
-            gemm(pool, Mat::new(dy, rows, out).t(), x, dw, Into::Add);
+            gemm(
+                (pool, precision),
+                Mat::new(dy, rows, out).t(),
+                x,
+                dw,
+                Into::Add,
+            );
             if let Some(b) = self.b {
                 pool.pieces(&mut partial, out, |i, sums| {
                     sums.fill(R::ZERO);

@@ -8,6 +8,7 @@
 
 use super::{OptimizerConfig, PIECE, Tensor, Update};
 use crate::{
+    device::Precision,
     memory::Buffer,
     ops::gemm::{Mat, MatMut, gemm},
     pool::Pool,
@@ -65,10 +66,10 @@ impl<R: Real> Scratch<R> {
             // The smaller of the two products: p is the same on either side of X.
             let (left, right) = if rows <= cols { (x, x.t()) } else { (x.t(), x) };
             let square = MatMut::new(&mut self.gram[..n * n], n, n);
-            gemm(pool, left, right, square, Into::Overwrite); // G = X·Xᵀ or Xᵀ·X: (n, n)
+            gemm((pool, Precision::F32), left, right, square, Into::Overwrite); // G = X·Xᵀ or Xᵀ·X: (n, n)
             let g = Mat::new(&self.gram[..n * n], n, n);
             let square = MatMut::new(&mut self.poly[..n * n], n, n);
-            gemm(pool, g, g, square, Into::Overwrite);
+            gemm((pool, Precision::F32), g, g, square, Into::Overwrite);
             for (i, (p, g)) in self.poly[..n * n].iter_mut().zip(&*self.gram).enumerate() {
                 *p = c.mul_add(*p, b * *g);
                 // The diagonal.
@@ -79,8 +80,8 @@ impl<R: Real> Scratch<R> {
             let p = Mat::new(&self.poly[..n * n], n, n);
             let next = MatMut::new(&mut self.next[..len], rows, cols);
             match rows <= cols {
-                true => gemm(pool, p, x, next, Into::Overwrite),
-                false => gemm(pool, x, p, next, Into::Overwrite),
+                true => gemm((pool, Precision::F32), p, x, next, Into::Overwrite),
+                false => gemm((pool, Precision::F32), x, p, next, Into::Overwrite),
             }
             std::mem::swap(&mut self.x, &mut self.next);
         }

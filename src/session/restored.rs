@@ -47,7 +47,8 @@ pub fn restore(session: &Session, dir: &RunDir) -> Result<Restored> {
     let pool = Arc::new(Pool::new(session.compute.class.threads));
     Ok(Restored {
         gpt,
-        tape: Tape::new(params, session.compute.backend.clone(), pool),
+        tape: Tape::new(params, session.compute.backend.clone(), pool)
+            .multiplying_in(session.compute.precision),
         tokenizer: header.extra.tokenizer,
         step: header.step,
         run,
