@@ -1,11 +1,22 @@
-//! Statistics as pure functions: paired differences, power, exact sign tests, simultaneous
-//! intervals. The seed is the unit of replication.
+//! Statistics as pure functions of numbers: no file, no clock, no tensor. The seed is the unit of
+//! replication, differences are arm minus control on the same seed, and less is better.
+//!
+//! - [`paired`]: `paired(&differences, confidence)`, the t interval of a fixed number of seeds.
+//! - [`anytime`]: `Anytime::new(α/k, margin).look(&differences)` after every pair, `.replay(…)` to
+//!   make a study's looks again; each [`anytime::Look`] has e-value, interval and decision.
+//! - [`decision`]: `Decision::of_interval(low, high, margin)`, how any interval is read.
+//! - [`equivalence`]: `two_one_sided(&differences, margin)`.
+//! - [`sign`]: the exact paired sign test, when a trial has no number.
+//! - [`multiplicity`]: adjusted p values, `simultaneous_intervals`, and `ELond` over a stream of
+//!   studies.
+//! - [`power`]: what a design can see.
 
+pub mod anytime;
+pub mod decision;
+pub mod equivalence;
+pub mod multiplicity;
 pub mod paired;
 pub mod power;
 pub mod sign;
 
-/// Confidence of each of `k` intervals so that all of them hold together with 1 − α (Bonferroni).
-pub fn simultaneous_confidence(alpha: f64, k: usize) -> f64 {
-    1.0 - alpha / k.max(1) as f64
-}
+pub use multiplicity::simultaneous_confidence;

@@ -18,40 +18,88 @@ pub struct Paired {
     pub p: f64,
 }
 
+/// Number, mean and spread of a sample, which can grow by one value at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    pub n: usize,
+    pub mean: f64,
+    /// Σ (x − mean)².
+    pub sum_of_squares: f64,
+}
+
+impl Moments {
+    /// Of all values at once. Equal values have that mean and no spread, to the last bit.
+    pub fn of(values: &[f64]) -> Self {
+        let n = values.len();
+        if values.iter().all(|value| *value == values[0]) {
+            return Self {
+                n,
+                mean: values.first().copied().unwrap_or(0.0),
+                sum_of_squares: 0.0,
+            };
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        Self {
+            n,
+            mean,
+            sum_of_squares: values.iter().map(|value| (value - mean).powi(2)).sum(),
+        }
+    }
+
+    /// Adds one value (Welford 1962).
+    pub fn push(&mut self, value: f64) {
+        self.n += 1;
+        let off = value - self.mean;
+        self.mean += off / self.n as f64;
+        self.sum_of_squares += off * (value - self.mean);
+    }
+
+    /// Standard deviation, n − 1 in the denominator; zero for fewer than two values.
+    pub fn sd(&self) -> f64 {
+        (self.sum_of_squares / self.n.saturating_sub(1).max(1) as f64).sqrt()
+    }
+
+    /// Standard error of the mean.
+    pub fn standard_error(&self) -> f64 {
+        self.sd() / (self.n.max(1) as f64).sqrt()
+    }
+
+    /// Square of the t statistic against a mean of zero: zero when all values are zero, infinite
+    /// when they are equal and something else.
+    pub fn t_squared(&self) -> f64 {
+        if self.mean == 0.0 {
+            return 0.0;
+        }
+        (self.mean / self.standard_error()).powi(2)
+    }
+}
+
 /// Mean, spread and two-sided t interval of paired differences; `None` for fewer than two. When all
 /// differences are equal the interval is that one number.
 pub fn paired(differences: &[f64], confidence: f64) -> Option<Paired> {
-    let n = differences.len();
+    let seen = Moments::of(differences);
+    let n = seen.n;
     if n < 2 {
         return None;
     }
-    let mean = differences.iter().sum::<f64>() / n as f64;
-    let sum_of_squares: f64 = differences.iter().map(|d| (d - mean).powi(2)).sum();
-    let sd = (sum_of_squares / (n - 1) as f64).sqrt();
-    let equal = differences.iter().all(|d| *d == differences[0]);
-    let (mean, sd) = if equal {
-        (differences[0], 0.0)
-    } else {
-        (mean, sd)
-    };
-    let half = t_quantile(n - 1, 0.5 + confidence / 2.0) * sd / (n as f64).sqrt();
+    let half = t_quantile(n - 1, 0.5 + confidence / 2.0) * seen.sd() / (n as f64).sqrt();
     Some(Paired {
         n,
-        mean,
-        sd,
-        low: mean - half,
-        high: mean + half,
+        mean: seen.mean,
+        sd: seen.sd(),
+        low: seen.mean - half,
+        high: seen.mean + half,
         confidence,
-        p: p_value(mean, sd, n),
+        p: match seen.sum_of_squares == 0.0 {
+            true => f64::from(u8::from(seen.mean == 0.0)),
+            false => 2.0 * student_sf(seen.mean.abs() / seen.standard_error(), n - 1),
+        },
     })
 }
 
-fn p_value(mean: f64, sd: f64, n: usize) -> f64 {
-    if sd == 0.0 {
-        return if mean == 0.0 { 1.0 } else { 0.0 };
-    }
-    let t = mean.abs() / (sd / (n as f64).sqrt());
-    2.0 * student(n - 1).sf(t)
+/// The chance that a t distribution exceeds `t`.
+pub fn student_sf(t: f64, degrees_of_freedom: usize) -> f64 {
+    student(degrees_of_freedom).sf(t)
 }
 
 /// The t distribution's quantile.
