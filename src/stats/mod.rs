@@ -9,14 +9,20 @@
 //! - [`sign`]: the exact paired sign test, when a trial has no number.
 //! - [`multiplicity`]: adjusted p values, `simultaneous_intervals`, and `ELond` over a stream of
 //!   studies.
-//! - [`power`]: what a design can see.
+//! - [`power`]: what a fixed design can see. [`chances`]: the chance of each verdict and the pairs to
+//!   expect, `fixed(…)` and `anytime(…)`; `further(…)` and `fresh_pairs(…)`: what more would decide.
+//! - [`variance`]: `Spread`, a standard deviation and its degrees of freedom, pooled over groups; and
+//!   `split(…)` of crossed seeds into initialisation, order and evaluation.
 
 pub mod anytime;
+pub mod chances;
 pub mod decision;
+mod draw;
 pub mod equivalence;
 pub mod multiplicity;
 pub mod paired;
 pub mod power;
 pub mod sign;
+pub mod variance;
 
 pub use multiplicity::simultaneous_confidence;

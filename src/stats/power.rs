@@ -6,29 +6,44 @@ use statrs::distribution::{ChiSquared, Continuous, ContinuousCDF, Gamma, Normal}
 /// The chance that a two-sided paired t-test of `n` pairs at level `alpha` rejects, when the true
 /// mean difference is `effect` standard deviations of the differences.
 ///
-/// Given the sample variance, the mean is normal; so the power is one integral over the variance's
-/// gamma distribution, here by the midpoint rule.
+/// Given the sample variance the mean is normal, so the power is one integral over the variance.
 pub fn power(n: usize, effect: f64, alpha: f64) -> f64 {
     if n < 2 {
         return 0.0;
     }
-    let df = (n - 1) as f64;
     let critical = t_quantile(n - 1, 1.0 - alpha / 2.0);
     let shift = effect * (n as f64).sqrt();
-    let normal = Normal::standard();
-    let variance = Gamma::new(df / 2.0, df / 2.0).expect("a shape and a rate above zero");
-    // Over s, the sample's standard deviation: its density is that of s² times 2s, and nothing of
-    // it lies further from 1 than this.
-    let (bottom, top) = ((1.0 - 8.0 / df.sqrt()).max(0.0), 1.0 + 8.0 / df.sqrt());
-    let steps = 300;
-    let width = (top - bottom) / f64::from(steps);
-    (0..steps)
-        .map(|i| {
-            let s = bottom + (f64::from(i) + 0.5) * width;
-            let reject = normal.sf(critical * s - shift) + normal.cdf(-critical * s - shift);
-            reject * variance.pdf(s * s) * 2.0 * s * width
-        })
+    let kept = |s: f64| normal_between(-critical * s - shift, critical * s - shift);
+    sample_sds(n - 1)
+        .into_iter()
+        .map(|(s, weight)| weight * (1.0 - kept(s)))
         .sum()
+}
+
+/// Standard deviations that a sample with `df` degrees of freedom may have when the true one is 1,
+/// with their weights: the midpoint rule over their density.
+pub(super) fn sample_sds(df: usize) -> Vec<(f64, f64)> {
+    const STEPS: usize = 300;
+    let df = df as f64;
+    let variance = Gamma::new(df / 2.0, df / 2.0).expect("a shape and a rate above zero");
+    // The density is that of s² times 2s, and nothing of it lies further from 1 than this.
+    let (bottom, top) = ((1.0 - 8.0 / df.sqrt()).max(0.0), 1.0 + 8.0 / df.sqrt());
+    let width = (top - bottom) / STEPS as f64;
+    (0..STEPS)
+        .map(|i| {
+            let s = bottom + (i as f64 + 0.5) * width;
+            (s, variance.pdf(s * s) * 2.0 * s * width)
+        })
+        .collect()
+}
+
+/// The chance that a standard normal lies between two bounds.
+pub(super) fn normal_between(low: f64, high: f64) -> f64 {
+    let normal = Normal::standard();
+    match low > 0.0 {
+        true => normal.sf(low) - normal.sf(high),
+        false => normal.cdf(high) - normal.cdf(low),
+    }
 }
 
 /// The smallest effect, in standard deviations of the differences, that `n` pairs see with chance
