@@ -6,13 +6,14 @@ use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command};
 
 /// Files and folders under `src/` whose code decides what a trial computes.
-const NUMERICS: [&str; 23] = [
+const NUMERICS: [&str; 24] = [
     "checkpoint.rs",
     "data/answers.rs",
     "data/batches.rs",
     "data/corpus.rs",
     "data/source.rs",
     "data/split.rs",
+    "data/stream.rs",
     "data/synth",
     "data/synth.rs",
     "data/mixture.rs",

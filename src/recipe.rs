@@ -14,7 +14,7 @@ use crate::{
     toml_file::{Change, Place, Places, Source, overrides, set_path, typed},
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt::Display, path::Path};
+use std::{collections::BTreeSet, fmt::Display, path::Path};
 
 /// A recipe as somebody wrote it. Every table has nanoGPT's defaults but `[data]` and `[budget]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,12 @@ use std::{fmt::Display, path::Path};
 pub struct Recipe {
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// Of the first weights alone, where it is not the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_seed: Option<u64>,
+    /// Of the order of the data alone, and of its noise, where it is not the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_seed: Option<u64>,
     pub data: DataConfig,
     #[serde(default)]
     pub model: GptConfig,
@@ -71,8 +77,10 @@ pub struct Facts {
 
 impl Recipe {
     /// Keys and tables of a recipe.
-    pub const KEYS: [&str; 10] = [
+    pub const KEYS: [&str; 12] = [
         "seed",
+        "init_seed",
+        "data_seed",
         "data",
         "model",
         "batch",
@@ -141,6 +149,14 @@ impl Recipe {
         self.check_schedule(places)?;
         self.check_parametrization(places)?;
         normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
+        let noise = self.data.token_noise;
+        if !(0.0..=1.0).contains(&noise) {
+            return Err(Error::input(
+                places.find("data.token_noise"),
+                format!("data.token_noise is {noise}: out of range"),
+                "use a probability, 0 to 1",
+            ));
+        }
         if !self.eval.corpora.is_empty() {
             positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
         }
@@ -159,6 +175,8 @@ impl Recipe {
         const SIZE: u64 = 1 << 24;
         for (key, value, least, most) in [
             ("seed", self.seed, 0, MOST),
+            ("init_seed", self.init_seed.unwrap_or(0), 0, MOST),
+            ("data_seed", self.data_seed.unwrap_or(0), 0, MOST),
             ("model.n_layer", m.n_layer as u64, 1, SIZE),
             ("model.n_head", m.n_head as u64, 1, SIZE),
             ("model.n_embd", m.n_embd as u64, 1, SIZE),
@@ -341,12 +359,8 @@ impl Recipe {
             return self.eval.corpora.clone();
         }
         let trained = self.data.mixture.iter().filter(|share| share.weight > 0.0);
-        trained
-            .map(|share| Share {
-                corpus: share.corpus.clone(),
-                weight: 1.0,
-            })
-            .collect()
+        let names: BTreeSet<&str> = trained.map(|share| share.corpus.as_str()).collect();
+        names.into_iter().map(|name| Share::of(name, 1.0)).collect()
     }
 
     /// Every corpus whose text the tokenizer covers, in order of name, each once.
@@ -384,11 +398,13 @@ impl Recipe {
         self.whole_steps(Some(steps))?;
         let sorted = |place: &str, shares: &[Share]| -> Result<Vec<Share>> {
             let mut shares = normalised(place, shares)?;
-            shares.sort_by(|a, b| a.corpus.cmp(&b.corpus));
+            shares.sort_by(|a, b| a.name().cmp(b.name()));
             Ok(shares)
         };
         let mut run = Run {
             seed: self.seed,
+            init_seed: self.init_seed,
+            data_seed: self.data_seed,
             steps,
             vocab_size: facts.vocab_size,
             data: self.data.clone(),
@@ -421,6 +437,16 @@ pub fn seen_from(mut changes: Vec<Change>, folder: &Path) -> Vec<Change> {
 /// Weights that must all be above 0.
 pub fn positive(place: &str, shares: &[Share]) -> Result<()> {
     normalised(place, shares)?;
+    if let Some(share) = shares
+        .iter()
+        .find(|s| s.domain.is_some() || s.subset.is_some())
+    {
+        return Err(Error::input(
+            place,
+            format!("\"{}\" has a domain or a subset", share.corpus),
+            "leave it out: what is evaluated is a corpus's whole validation part",
+        ));
+    }
     match shares.iter().find(|share| share.weight <= 0.0) {
         None => Ok(()),
         Some(share) => Err(Error::input(

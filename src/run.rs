@@ -18,6 +18,10 @@ use std::path::Path;
 #[serde(deny_unknown_fields)]
 pub struct Run {
     pub seed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_seed: Option<u64>,
     pub steps: u64,
     pub vocab_size: usize,
     /// Weights sum to 1; corpora in order of name.
@@ -42,6 +46,16 @@ impl Run {
         self.steps * self.tokens_per_step()
     }
 
+    /// What the first weights are drawn with.
+    pub fn init_seed(&self) -> u64 {
+        self.init_seed.unwrap_or(self.seed)
+    }
+
+    /// What the data's order and noise are drawn with.
+    pub fn data_seed(&self) -> u64 {
+        self.data_seed.unwrap_or(self.seed)
+    }
+
     /// FLOPs of the whole run's training.
     pub fn flops(&self) -> f64 {
         self.tokens() as f64 * self.model.flops_per_token(self.vocab_size)
@@ -51,7 +65,7 @@ impl Run {
     pub fn identity(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("a run is plain data");
         if let Some(map) = value.as_object_mut() {
-            for key in ["seed", "checkpoint", "log"] {
+            for key in ["seed", "init_seed", "data_seed", "checkpoint", "log"] {
                 map.remove(key);
             }
         }

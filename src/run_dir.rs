@@ -48,7 +48,7 @@ impl Design {
     }
 }
 
-/// A trial's content address: its design and its seed.
+/// A trial's content address: its design and its seeds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrialId(String);
 
@@ -56,8 +56,11 @@ pub struct TrialId(String);
 const ID_DIGITS: usize = 16;
 
 impl TrialId {
-    pub fn new(design: &Design, seed: u64) -> Self {
-        let digest = sha256_json(&(design, seed));
+    pub fn new(design: &Design, run: &Run) -> Self {
+        let digest = match (run.init_seed, run.data_seed) {
+            (None, None) => sha256_json(&(design, run.seed)),
+            (init, data) => sha256_json(&(design, run.seed, init, data)),
+        };
         Self(digest[..ID_DIGITS].to_string())
     }
 }

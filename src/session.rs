@@ -6,7 +6,7 @@ pub use restored::{Restored, Sampling, TextNats, restore};
 
 use crate::{
     data::{
-        Batches, Corpus, EvalWindows, Library, Tokenizer, TokenizerChoice, TokenizerKind,
+        Corpus, EvalWindows, Library, Stream, Tokenizer, TokenizerChoice, TokenizerKind,
         ingest::{Progress, Settings, Watch, silent},
         mixture::Mixture,
         source::Source,
@@ -200,24 +200,17 @@ impl Session {
     }
 
     fn trial(&self, run: Run, data: RunData) -> Result<Trial> {
-        // Checks that a block fits every corpus, and that it has what is to count.
-        Batches::new(
-            data.mixture.clone(),
-            run.model.block_size,
-            run.batch.rows,
-            run.seed,
-        )?
-        .counting(run.data.targets)?;
+        data.batches(&run)?;
         let mut digests: Vec<String> = data
             .mixture
             .parts
             .iter()
-            .map(|(_, c)| c.digest().into())
+            .map(|(_, stream)| stream.corpus().digest().into())
             .collect();
         digests.extend(data.windows.iter().map(|(_, w)| w.digest().to_string()));
         let design = Design::new(&run, &digests, &self.compute.class);
         let trunk = Trunk::of(&self.home, &run, &digests, &self.compute.class);
-        let id = TrialId::new(&design, run.seed);
+        let id = TrialId::new(&design, &run);
         let dir = RunDir::of(&self.home, &id);
         Ok(Trial {
             run,
@@ -267,7 +260,10 @@ impl Session {
 
     fn open(&self, run: &Run, tokenizer: &Tokenizer) -> Result<RunData> {
         let parts = run.data.mixture.iter();
-        let parts = parts.map(|share| Ok((share.weight, self.corpus(&share.corpus, tokenizer)?)));
+        let parts = parts.map(|share| {
+            let corpus = self.corpus(&share.corpus, tokenizer)?;
+            Ok((share.weight, Stream::new(corpus, share)?))
+        });
         let windows = run.eval.corpora.iter().map(|share| {
             let corpus = self.corpus(&share.corpus, tokenizer)?;
             let windows =

@@ -43,6 +43,17 @@ pub struct RunData {
     pub windows: Vec<(f64, Arc<EvalWindows>)>,
 }
 
+impl RunData {
+    /// What a run draws. Errors when a block does not fit a corpus, or a corpus has nothing of what
+    /// is to count.
+    pub fn batches(&self, run: &Run) -> Result<Batches> {
+        let (mixture, t, rows) = (self.mixture.clone(), run.model.block_size, run.batch.rows);
+        let batches = Batches::new(mixture, t, rows, run.data_seed())?;
+        let batches = batches.noisy(run.data.token_noise, self.tokenizer.vocab_size());
+        batches.counting(run.data.targets)
+    }
+}
+
 /// What a checkpoint holds beside the weights: enough to sample from it alone, and to go on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckpointExtra {
@@ -91,15 +102,9 @@ impl Trainer {
     pub fn new(run: &Run, data: RunData, compute: &Compute) -> Result<Self> {
         let (gpt, specs) = Gpt::new(&run.model, data.tokenizer.vocab_size());
         let mut params = Params::new(1, specs);
-        params.init(0, run.seed);
+        params.init(0, run.init_seed());
         let pool = Arc::new(Pool::new(compute.class.threads));
-        let batches = Batches::new(
-            data.mixture.clone(),
-            run.model.block_size,
-            run.batch.rows,
-            run.seed,
-        )?
-        .counting(run.data.targets)?;
+        let batches = data.batches(run)?;
         let optimizer = Optimizer::new(&params, &run.optimizer)
             .widened(run.model.width_multiplier())
             .averaging(&params, run.eval.ema);

@@ -45,7 +45,7 @@ impl Trunk {
         }
         let id = sha256_json(&serde_json::json!({
             "run": identity,
-            "seed": run.seed,
+            "seed": (run.seed, run.init_seed, run.data_seed),
             // Its records are copied too.
             "log": run.log,
             "data": data,

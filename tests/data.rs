@@ -10,6 +10,8 @@ mod fetch;
 mod fetch_command;
 #[path = "data/mixtures.rs"]
 mod mixtures;
+#[path = "data/options.rs"]
+mod options;
 #[path = "data/parts.rs"]
 mod parts;
 #[path = "data/server.rs"]
@@ -94,7 +96,5 @@ fn mixture(parts: &[(f64, &Arc<Corpus>)]) -> Mixture {
     let parts = parts
         .iter()
         .map(|(weight, corpus)| (*weight, (*corpus).clone()));
-    Mixture {
-        parts: parts.collect(),
-    }
+    Mixture::of(parts.collect())
 }

@@ -8,7 +8,6 @@
 use super::{
     Realised, Targets, answers,
     mixture::{Mixture, RowPlan},
-    split::Part,
 };
 use crate::{
     error::{Error, Result},
@@ -43,10 +42,20 @@ pub struct Batches {
     block_size: usize,
     rows: usize,
     seed: u64,
-    /// Answers of each corpus's training part, where they alone count.
+    /// Answers of each part, where they alone count.
     answers: Option<Vec<Vec<Range<usize>>>>,
+    noise: Option<Noise>,
     /// Rows drawn from each corpus before every [`STRIDE`]-th row: what makes `at` quick anywhere.
     marks: std::cell::RefCell<Vec<Vec<u64>>>,
+}
+
+/// Tokens that are replaced by random ones.
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    /// Of every token.
+    probability: f64,
+    vocab_size: usize,
+    key: [u32; 2],
 }
 
 /// Rows between two marks.
@@ -56,14 +65,14 @@ impl Batches {
     /// Batches of `rows` sequences of `block_size` tokens. Errors when a corpus with a weight has
     /// a training part shorter than a block and its last target.
     pub fn new(mixture: Mixture, block_size: usize, rows: usize, seed: u64) -> Result<Self> {
-        for (weight, corpus) in &mixture.parts {
-            let tokens = corpus.train().len();
+        for (weight, stream) in &mixture.parts {
+            let tokens = stream.len();
             if *weight > 0.0 && tokens < block_size + 1 {
                 return Err(Error::input(
                     "model.block_size",
                     format!(
                         "a block of {block_size} tokens and its last target do not fit the training part of \"{}\", {tokens} tokens",
-                        corpus.name()
+                        stream.name()
                     ),
                     format!(
                         "use a block_size of at most {}, or a larger corpus",
@@ -81,7 +90,19 @@ impl Batches {
             rows,
             seed,
             answers: None,
+            noise: None,
         })
+    }
+
+    /// The same rows with each token replaced by a random one of `vocab_size` with this
+    /// probability, whatever step and process draws it.
+    pub fn noisy(mut self, probability: f64, vocab_size: usize) -> Self {
+        self.noise = (probability > 0.0).then(|| Noise {
+            probability,
+            vocab_size,
+            key: key(self.seed, "data.token_noise"),
+        });
+        self
     }
 
     /// The same rows with these targets alone. Errors when a corpus with a weight has none of them.
@@ -90,10 +111,10 @@ impl Batches {
             return Ok(self);
         }
         let mut answers = Vec::new();
-        for (weight, corpus) in &self.mixture.parts {
-            let found = corpus.answers(Part::Train);
+        for (weight, stream) in &self.mixture.parts {
+            let found = stream.answers();
             if *weight > 0.0 && found.is_empty() {
-                let problem = match corpus.has_answers() {
+                let problem = match stream.corpus().has_answers() {
                     true => "has no answer in its training part",
                     false => "does not say what its answers are",
                 };
@@ -101,7 +122,7 @@ impl Batches {
                     "data.targets",
                     format!(
                         "only answers are to count, and \"{}\" {problem}",
-                        corpus.name()
+                        stream.name()
                     ),
                     "leave it out of data.mixture, or leave data.targets at \"all\"",
                 ));
@@ -117,6 +138,7 @@ impl Batches {
         let first = step * self.rows as u64;
         let mut drawn = self.drawn_before(first);
         let n = self.rows * self.block_size;
+        let mut window = Vec::with_capacity(self.block_size + 1);
         let mut batch = Batch {
             inputs: Vec::with_capacity(n),
             targets: Vec::with_capacity(n),
@@ -124,16 +146,16 @@ impl Batches {
         };
         for row in first..first + self.rows as u64 {
             let idx = self.plan.corpus(row);
-            let corpus = &self.mixture.parts[idx].1;
             let start = self.window_start(idx, drawn[idx]);
             drawn[idx] += 1;
-            let window = &corpus.train()[start..=start + self.block_size];
-            batch
-                .inputs
-                .extend(window[..self.block_size].iter().map(|id| u32::from(*id)));
-            batch
-                .targets
-                .extend(window[1..].iter().map(|id| u32::from(*id)));
+            window.clear();
+            let stream = &self.mixture.parts[idx].1;
+            stream.ids(start, self.block_size + 1, &mut window);
+            if let Some(noise) = &self.noise {
+                noise.replace(row, &mut window);
+            }
+            batch.inputs.extend(&window[..self.block_size]);
+            batch.targets.extend(&window[1..]);
             if let Some(answers) = &self.answers {
                 let first = batch.targets.len() - self.block_size;
                 for (i, target) in batch.targets[first..].iter_mut().enumerate() {
@@ -153,12 +175,12 @@ impl Batches {
         let drawn = self.drawn_before(rows);
         let parts = self.mixture.parts.iter().zip(drawn);
         parts
-            .map(|((_, corpus), drawn)| {
+            .map(|((_, stream), drawn)| {
                 let tokens = drawn * self.block_size as u64;
                 Realised {
-                    corpus: corpus.name().into(),
+                    corpus: stream.name().into(),
                     tokens,
-                    epochs: tokens as f64 / corpus.train().len().max(1) as f64,
+                    epochs: tokens as f64 / stream.len().max(1) as f64,
                     share: drawn as f64 / rows.max(1) as f64,
                 }
             })
@@ -179,18 +201,33 @@ impl Batches {
         counts
     }
 
-    /// Where the `draw`-th window of a corpus begins in its training part.
+    /// Where the `draw`-th window of a part begins in its stream.
     fn window_start(&self, idx: usize, draw: u64) -> usize {
-        let corpus = &self.mixture.parts[idx].1;
-        let (t, len) = (self.block_size, corpus.train().len());
+        let stream = &self.mixture.parts[idx].1;
+        let (t, len) = (self.block_size, stream.len());
         // As many windows as fit whatever the offset, so that an epoch has one length.
         let windows = ((len - t) / t).max(1) as u64;
         let (epoch, position) = (draw / windows, draw % windows);
-        let stream = format!("data.epoch.{}.{epoch}", corpus.name());
+        let order = format!("data.epoch.{}.{epoch}", stream.name());
         let slack = len - (windows as usize * t + 1);
-        let offset = Rng::named(self.seed, &stream).below(slack as u64 + 1) as usize;
-        let order = permuted(position, windows, key(self.seed, &stream));
+        let offset = Rng::named(self.seed, &order).below(slack as u64 + 1) as usize;
+        let order = permuted(position, windows, key(self.seed, &order));
         offset + order as usize * t
+    }
+}
+
+impl Noise {
+    /// Replaces tokens of row `row` of the run.
+    fn replace(&self, row: u64, window: &mut [u32]) {
+        for (lane, pair) in window.chunks_mut(2).enumerate() {
+            let random = philox(self.key, counter(row, lane as u64));
+            for (id, words) in pair.iter_mut().zip(random.chunks(2)) {
+                if f64::from(words[0]) < self.probability * 4_294_967_296.0 {
+                    // The high half of a product: as even as 32 bits can be.
+                    *id = (u64::from(words[1]) * self.vocab_size as u64 >> 32) as u32;
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Corpora with weights, and which of them each row of a run draws from.
 
-use super::{Share, corpus::Corpus};
+use super::{Share, corpus::Corpus, stream::Stream};
 use crate::{
     error::{Error, Result},
     rng::Rng,
@@ -10,7 +10,19 @@ use std::sync::Arc;
 /// Opened corpora with weights that sum to 1.
 #[derive(Debug, Clone)]
 pub struct Mixture {
-    pub parts: Vec<(f64, Arc<Corpus>)>,
+    pub parts: Vec<(f64, Stream)>,
+}
+
+impl Mixture {
+    /// Of whole corpora.
+    pub fn of(parts: Vec<(f64, Arc<Corpus>)>) -> Self {
+        let parts = parts.into_iter();
+        Self {
+            parts: parts
+                .map(|(weight, corpus)| (weight, corpus.into()))
+                .collect(),
+        }
+    }
 }
 
 /// Normalised weights are whole numbers of parts of this many: coarse enough to hide how a sum of
@@ -33,20 +45,21 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
         if !(share.weight >= 0.0 && share.weight.is_finite()) {
             return Err(Error::input(
                 place,
-                format!("weight of \"{}\" is {}", share.corpus, share.weight),
+                format!("weight of \"{}\" is {}", share.name(), share.weight),
                 "weights must be 0 or more",
             ));
         }
         if shares[..idx]
             .iter()
-            .any(|other| other.corpus == share.corpus)
+            .any(|other| other.name() == share.name())
         {
             return Err(Error::input(
                 place,
-                format!("\"{}\" is there twice", share.corpus),
-                "name each corpus once, with the sum of its weights",
+                format!("\"{}\" is there twice", share.name()),
+                "name each corpus once, with the sum of its weights; in a mixture, `domain` tells two entries of one corpus apart",
             ));
         }
+        check_part(place, share)?;
     }
     let total: f64 = shares.iter().map(|share| share.weight).sum();
     if total <= 0.0 {
@@ -71,10 +84,35 @@ pub fn normalised(place: &str, shares: &[Share]) -> Result<Vec<Share>> {
     Ok(shares
         .iter()
         .map(|share| Share {
-            corpus: share.corpus.clone(),
             weight: (share.weight / total * GRAINS).round() / GRAINS,
+            ..share.clone()
         })
         .collect())
+}
+
+/// Errors when an entry's name can't be told from others in reports, or its subset is none.
+fn check_part(place: &str, share: &Share) -> Result<()> {
+    if let Some(domain) = &share.domain
+        && (domain.is_empty() || domain.len() > 64 || domain.contains(char::is_whitespace))
+    {
+        return Err(Error::input(
+            place,
+            format!("{domain:?} can't be the name of a domain"),
+            "use a word of at most 64 characters",
+        ));
+    }
+    match share.subset {
+        Some(subset) if !(subset.fraction > 0.0 && subset.fraction <= 1.0) => Err(Error::input(
+            place,
+            format!(
+                "the subset of \"{}\" is a fraction of {}",
+                share.name(),
+                subset.fraction
+            ),
+            "use a number above 0 and at most 1",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The corpus of every row: row i goes where the i-th number of a golden-ratio sequence falls
@@ -126,10 +164,7 @@ mod tests {
     use super::*;
 
     fn share(corpus: &str, weight: f64) -> Share {
-        Share {
-            corpus: corpus.into(),
-            weight,
-        }
+        Share::of(corpus, weight)
     }
 
     #[test]

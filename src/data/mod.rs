@@ -8,8 +8,10 @@ pub mod fetch;
 pub mod ingest;
 pub mod mixture;
 pub mod ngram;
+pub mod overlap;
 pub mod source;
 pub mod split;
+pub mod stream;
 pub mod synth;
 pub mod tokenised;
 pub mod tokenizer;
@@ -18,6 +20,7 @@ pub mod windows;
 pub use batches::{Batch, Batches};
 pub use corpus::Corpus;
 pub use source::Library;
+pub use stream::{Stream, Subset, SubsetKind};
 pub use tokenizer::Tokenizer;
 pub use windows::EvalWindows;
 
@@ -91,6 +94,29 @@ pub struct Share {
     /// Relative: weights are divided by their sum.
     #[serde(default = "one")]
     pub weight: f64,
+    /// What the entry is called, where one corpus is there more than once; a mixture's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// What is trained on of the corpus; a mixture's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
+}
+
+impl Share {
+    /// The whole of a corpus under its own name.
+    pub fn of(corpus: &str, weight: f64) -> Self {
+        Self {
+            corpus: corpus.into(),
+            weight,
+            domain: None,
+            subset: None,
+        }
+    }
+
+    /// What an entry of a mixture is called.
+    pub fn name(&self) -> &str {
+        self.domain.as_deref().unwrap_or(&self.corpus)
+    }
 }
 
 fn one() -> f64 {
@@ -110,6 +136,14 @@ pub struct DataConfig {
     /// What training counts.
     #[serde(default, skip_serializing_if = "Targets::are_all")]
     pub targets: Targets,
+    /// Probability with which a token of training becomes a random one of the vocabulary, 0 to 1;
+    /// as the target of the token before it, and as an input.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_noise: f64,
+}
+
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
 }
 
 /// Which tokens training counts in loss and gradient.

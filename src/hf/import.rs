@@ -382,6 +382,8 @@ fn run(model: GptConfig, vocab_size: usize, tokenizer: &Tokenizer) -> Run {
     let rows = (EVAL_TOKENS / model.block_size).clamp(1, BatchConfig::default().rows);
     Run {
         seed: 0,
+        init_seed: None,
+        data_seed: None,
         steps: 0,
         vocab_size,
         data: DataConfig {
@@ -389,6 +391,7 @@ fn run(model: GptConfig, vocab_size: usize, tokenizer: &Tokenizer) -> Run {
             tokenizer: tokenizer.resolved(),
             mixture: Vec::new(),
             vocabulary: Vec::new(),
+            token_noise: 0.0,
         },
         model,
         batch: BatchConfig {

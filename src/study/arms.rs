@@ -105,7 +105,7 @@ fn arm(
     let folder = source.path.parent().unwrap_or(Path::new(""));
     let changes = seen_from(source.changes(&["arms", name, "set"], &written.set), folder);
     for (key, _, place) in &changes {
-        if key == "seed" || key == "eval" || key.starts_with("eval.") {
+        if key.ends_with("seed") || key == "eval" || key.starts_with("eval.") {
             return Err(Error::input(
                 place.find(key).unwrap_or_default(),
                 format!("arms.{name} sets {key}, which all arms share"),
@@ -166,10 +166,7 @@ fn share_what_is_measured(set_by: &Places, proposal: &Proposal, arms: &mut [Arm]
         false => proposal.decision.eval.clone(),
         true => trained
             .iter()
-            .map(|corpus| Share {
-                corpus: corpus.clone(),
-                weight: 1.0,
-            })
+            .map(|corpus| Share::of(corpus, 1.0))
             .collect(),
     };
     let mut vocabulary: BTreeSet<String> =

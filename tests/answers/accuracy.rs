@@ -41,7 +41,7 @@ fn model(t: usize, vocab: usize, spread: f64, backend: Backend) -> (Gpt, Tape<f3
 fn taught(t: usize, corpus: &Arc<Corpus>, vocab: usize, backend: Backend) -> (Gpt, Tape<f32>) {
     let (gpt, mut tape) = model(t, vocab, 0.1, backend);
     let parts = vec![(1.0, corpus.clone())];
-    let batches = Batches::new(Mixture { parts }, t, 8, 1).unwrap();
+    let batches = Batches::new(Mixture::of(parts), t, 8, 1).unwrap();
     let mut optimizer = Optimizer::new(&tape.params, &OptimizerConfig::default());
     let pool = Pool::new(1);
     for step in 0..80 {

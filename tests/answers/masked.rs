@@ -25,9 +25,7 @@ fn only_tokens_of_answers_count_and_all_else_stays_as_it_was() {
     let home = tempfile::tempdir().unwrap();
     let source = source(&quiz(4, 600), Some(":"));
     let (corpus, _) = opened(home.path(), &source, TokenizerKind::Byte);
-    let mixture = || Mixture {
-        parts: vec![(1.0, corpus.clone())],
-    };
+    let mixture = || Mixture::of(vec![(1.0, corpus.clone())]);
     let all = Batches::new(mixture(), 16, 5, 9).unwrap();
     let some = all.clone().counting(Targets::Answers).unwrap();
     assert!(all.clone().counting(Targets::All).unwrap().at(3) == all.at(3));
@@ -85,7 +83,7 @@ fn a_corpus_without_answers_is_refused_unless_it_has_no_weight() {
         let bare = opened(home.path(), &source(&text, prefix), TokenizerKind::Byte).0;
         let batches = |weight: f64| {
             let parts = vec![(1.0 - weight, asked.clone()), (weight, bare.clone())];
-            let batches = Batches::new(Mixture { parts }, 8, 4, 1).unwrap();
+            let batches = Batches::new(Mixture::of(parts), 8, 4, 1).unwrap();
             batches.counting(Targets::Answers).map(|_| ())
         };
         let error = batches(0.5).unwrap_err();

@@ -147,10 +147,7 @@ fn weights_of_one_proportion_are_one_trial_in_any_order_and_scale() {
 fn proportions_in_hundredths_come_out_the_same_as_in_percent_whatever_the_order() {
     let shares = |weights: [f64; 3], order: [usize; 3]| -> Vec<f64> {
         let names = ["a", "b", "c"];
-        let share = |i: usize| Share {
-            corpus: names[i].into(),
-            weight: weights[i],
-        };
+        let share = |i: usize| Share::of(names[i], weights[i]);
         let mut shares = normalised("here", &order.map(share)).unwrap();
         assert_eq!(
             normalised("here", &shares).unwrap(),
@@ -175,10 +172,7 @@ fn proportions_in_hundredths_come_out_the_same_as_in_percent_whatever_the_order(
 
 #[test]
 fn weights_too_large_to_add_up_are_refused() {
-    let share = |corpus: &str| Share {
-        corpus: corpus.into(),
-        weight: f64::MAX,
-    };
+    let share = |corpus: &str| Share::of(corpus, f64::MAX);
     let error = normalised("data.mixture", &[share("a"), share("b")]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(
