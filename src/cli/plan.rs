@@ -37,6 +37,9 @@ pub fn describe(f: &Forecast) -> String {
             }
         };
         text += &format!("{label:<9} {}: {what}\n", arm.name);
+        if let Some(why) = &arm.confounded {
+            text += &format!("          confounded, so its verdict will be invalid: {why}\n");
+        }
     }
     let first = &f.arms[0];
     text += &format!(
@@ -57,6 +60,9 @@ pub fn describe(f: &Forecast) -> String {
         threads(f.threads),
         f.memory_bytes as f64 / f64::from(1 << 20),
     );
+    for overlap in &f.overlaps {
+        text += &format!("leaks     none: {}\n", overlap.in_words());
+    }
     let s = &f.sight;
     text += &format!(
         "sees      {:.2} σ of the paired differences with chance 0.8, by {}% intervals\n",

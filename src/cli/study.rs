@@ -39,7 +39,7 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready>
     let study = Study::load(&args.study, &args.overrides)?;
     // One core a trial while there are trials for all cores. What is still to do must not count: it
     // would change the threads, and so the trials, of a study that goes on.
-    let trials = study.arms.len() * study.proposal.decision.seeds;
+    let trials = study.arms.len() * study.proposal.decision.seeds.most();
     let threads = match global.threads {
         Some(threads) => usize::from(threads),
         None => (cores() / trials).max(1),

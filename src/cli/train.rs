@@ -34,7 +34,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     let job = session.job(&trial, stop_on_interrupt());
     let outcome = train(job, &mut |p| progress.update(p))?;
     progress.finish();
-    ledger.record(&outcome)?;
+    ledger.record(&trial.run, &outcome)?;
     output.result(
         "windtunnel.train.v1",
         &outcome,

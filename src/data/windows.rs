@@ -125,6 +125,11 @@ impl EvalWindows {
         })
     }
 
+    /// The corpus that they lie in.
+    pub fn of(&self) -> &Arc<Corpus> {
+        &self.corpus
+    }
+
     /// The corpus's name.
     pub fn corpus(&self) -> &str {
         self.corpus.name()

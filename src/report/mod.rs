@@ -18,14 +18,11 @@ use crate::{
         contract::{Contract, StudyDir},
         proposal::Direction,
         runner::{judge_again, outcomes},
-        verdict::{ArmVerdict, Call, Verdict},
+        verdict::{ArmVerdict, Call, Verdict, total_cost},
     },
 };
 use plot::{ArmCurves, Curve, Differences};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 pub use trials::TrialRecords;
 
 /// A finished study, read back.
@@ -146,21 +143,6 @@ impl StudyReport {
     }
 }
 
-/// What these outcomes cost together, each trial counted once.
-fn total_cost<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Cost {
-    let mut seen = BTreeSet::new();
-    let mut total = Cost::default();
-    for outcome in outcomes {
-        if seen.insert(&outcome.trial) {
-            let own = outcome.own_cost();
-            total.seconds += own.seconds;
-            total.tokens += own.tokens;
-            total.flops += own.flops;
-        }
-    }
-    total
-}
-
 fn prediction(contract: &Contract, verdict: &Verdict) -> Option<String> {
     let prediction = contract.terms.hypothesis.prediction.as_ref()?;
     let arm = verdict.arms.first()?;
@@ -171,6 +153,7 @@ fn prediction(contract: &Contract, verdict: &Verdict) -> Option<String> {
     };
     let came = match arm.call {
         seen if seen == call => "so it came",
+        Call::Candidate if call == Call::Better => "so it came, in a study of several arms",
         Call::Inconclusive => "undecided",
         Call::Invalid => "not tested",
         _ => "it came otherwise",

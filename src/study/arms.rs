@@ -8,6 +8,7 @@ use crate::{
     recipe::{Recipe, seen_from},
     toml_file::{Change, Place, Places, Source},
 };
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -184,7 +185,12 @@ fn share_what_is_measured(set_by: &Places, proposal: &Proposal, arms: &mut [Arm]
 
 /// What differs between two recipes, as TOML (before, after), by path.
 pub fn changes(control: &Recipe, arm: &Recipe) -> BTreeMap<String, (String, String)> {
-    let flat = |recipe: &Recipe| {
+    flat_changes(control, arm)
+}
+
+/// The same for any two tables of plain data.
+pub fn flat_changes<T: Serialize>(control: &T, arm: &T) -> BTreeMap<String, (String, String)> {
+    let flat = |recipe: &T| {
         let table = toml::Table::try_from(recipe).expect("a recipe is plain data");
         let mut leaves = BTreeMap::new();
         flatten("", &table, &mut leaves);

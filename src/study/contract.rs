@@ -39,6 +39,9 @@ pub struct Terms {
     /// Digest of the validation windows.
     pub windows: String,
     pub seeds: Vec<u64>,
+    /// Why its verdict is no test of the hypothesis, and never will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exploratory: Vec<String>,
     /// The control first.
     pub arms: Vec<ArmTerms>,
 }
@@ -52,6 +55,12 @@ pub struct ArmTerms {
     pub factor: Option<String>,
     /// Against the control: (before, after) by path.
     pub changes: BTreeMap<String, (String, String)>,
+    /// What changed with it, because it is computed from what the arm sets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, (String, String)>,
+    /// Why a difference could not be put down to the factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confounded: Option<String>,
     /// Of one trial.
     pub tokens: u64,
     /// Of one trial.
@@ -95,6 +104,7 @@ impl Contract {
             margin: d.margin,
             alpha: d.alpha,
             matched: d.matched,
+            looks: d.looks(),
         }
     }
 

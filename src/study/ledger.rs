@@ -3,6 +3,7 @@
 //! Run and study folders are the truth; [`Ledger::rebuild`] makes the index again from them.
 
 use super::{
+    bank::{Entry, Kin, Spread, spreads},
     contract::{Contract, StudyDir},
     verdict::Verdict,
 };
@@ -11,6 +12,7 @@ use crate::{
     files,
     home::Home,
     metrics::{Metric, Outcome},
+    run::Run,
     run_dir::RunDir,
 };
 use rusqlite::{Connection, OpenFlags, ffi, params};
@@ -52,7 +54,7 @@ pub struct TrialLine {
 }
 
 /// What a ledger file says of itself, so that one cut to nothing is not taken for a new one.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What SQLite says when a file can't grow or be synced, other than "disk full".
 const WRITE_ERRORS: [i32; 4] = [
@@ -65,7 +67,8 @@ const WRITE_ERRORS: [i32; 4] = [
 const SCHEMA: &str = "
 CREATE TABLE trials (
     id TEXT PRIMARY KEY, design TEXT NOT NULL, seed INTEGER NOT NULL, state TEXT NOT NULL,
-    loss REAL, bpb REAL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, flops REAL NOT NULL
+    loss REAL, bpb REAL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, flops REAL NOT NULL,
+    kin TEXT NOT NULL, crossed INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX trials_by_design ON trials (design);
 CREATE TABLE studies (
@@ -75,7 +78,7 @@ CREATE TABLE uses (
     study TEXT NOT NULL, arm TEXT NOT NULL, seed INTEGER NOT NULL, trial TEXT NOT NULL,
     PRIMARY KEY (study, arm, seed)
 ) STRICT;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 impl Ledger {
@@ -89,14 +92,27 @@ impl Ledger {
             fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
             return Self::rebuild(home);
         }
-        Self::existing(home)
+        match Self::version(home) {
+            // Of an older windtunnel: the folders say all that it said, and more.
+            Some(1..VERSION) => Self::rebuild(home),
+            _ => Self::existing(home),
+        }
+    }
+
+    /// What the ledger file of a home says of itself, if it can be read.
+    fn version(home: &Path) -> Option<i64> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let connection = Connection::open_with_flags(Self::path(home), flags).ok()?;
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+        version.ok()
     }
 
     /// The ledger of a home to read from; nothing is made. Where there is none, one in memory says
     /// what the folders say.
     pub fn read(home: &Path) -> Result<Self> {
         let path = Self::path(home);
-        if path.exists() {
+        let is_older = || matches!(Self::version(home), Some(1..VERSION));
+        if path.exists() && !is_older() {
             return Self::existing(home);
         }
         let connection = Connection::open_in_memory();
@@ -161,14 +177,16 @@ impl Ledger {
         self.sql(result)
     }
 
-    /// Writes down how a trial ended.
-    pub fn record(&self, outcome: &Outcome) -> Result<()> {
+    /// Writes down how a trial of this run ended.
+    pub fn record(&self, run: &Run, outcome: &Outcome) -> Result<()> {
+        let kin = serde_json::to_string(&Kin::of(run)).expect("names and numbers");
+        let crossed = run.init_seed.is_some() || run.data_seed.is_some();
         let state = match outcome.eval() {
             Some(_) => "finished",
             None => "diverged",
         };
         self.sql(self.connection.execute(
-            "INSERT OR REPLACE INTO trials VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO trials VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 outcome.trial,
                 outcome.design,
@@ -178,7 +196,9 @@ impl Ledger {
                 outcome.metric(Metric::Bpb),
                 outcome.cost.tokens.cast_signed(),
                 outcome.cost.seconds,
-                outcome.cost.flops
+                outcome.cost.flops,
+                kin,
+                crossed
             ],
         ))?;
         Ok(())
@@ -193,10 +213,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// The noise bank of everything that finished: see [`bank`](super::bank). Trials whose parts have
+    /// seeds of their own are no repetitions, and stay out.
+    pub fn bank(&self, metric: Metric) -> Result<Vec<Spread>> {
+        let query = format!(
+            "SELECT kin, design, {} FROM trials WHERE state = 'finished' AND crossed = 0 ORDER BY id",
+            metric.name()
+        );
+        let rows = || -> rusqlite::Result<Vec<(String, String, f64)>> {
+            let mut statement = self.connection.prepare(&query)?;
+            let rows =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        };
+        let entries = self.sql(rows())?.into_iter().map(|(kin, design, value)| {
+            let kin = serde_json::from_str(&kin);
+            let kin = kin.map_err(|e| damaged(&self.path, &e.to_string()))?;
+            Ok(Entry { kin, design, value })
+        });
+        Ok(spreads(&entries.collect::<Result<Vec<_>>>()?, metric))
+    }
+
     /// Final values of a design's finished trials, by seed.
     pub fn values(&self, design: &str, metric: Metric) -> Result<BTreeMap<u64, f64>> {
         let query = format!(
-            "SELECT seed, {} FROM trials WHERE design = ?1 AND state = 'finished'",
+            "SELECT seed, {} FROM trials WHERE design = ?1 AND state = 'finished' AND crossed = 0",
             metric.name()
         );
         let rows = || {
@@ -285,7 +326,7 @@ impl Ledger {
         for id in Home::runs(home) {
             let dir = RunDir::new(home.join("runs").join(id));
             if let Some(outcome) = dir.outcome()? {
-                self.record(&outcome)?;
+                self.record(&Run::load(&dir.recipe())?, &outcome)?;
             }
         }
         for id in StudyDir::all(home) {

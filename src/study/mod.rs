@@ -5,10 +5,17 @@
 //! [`ledger`] keeps the index of it all.
 
 pub mod arms;
+pub mod bank;
 pub mod contract;
+pub mod expectation;
+pub mod headline;
 pub mod ledger;
 pub mod plan;
 pub mod proposal;
 pub mod queue;
 pub mod runner;
+pub mod seeds;
+pub mod sight;
+pub mod validity;
 pub mod verdict;
+pub mod worth;

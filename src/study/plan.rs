@@ -6,27 +6,34 @@ use super::{
     contract::{ArmTerms, Contract, StudyDir, Terms},
     ledger::Ledger,
     proposal::Study,
+    sight::{Sight, sight},
+    validity,
 };
 use crate::{
     checkpoint,
-    data::TokenizerChoice,
+    data::{TokenizerChoice, overlap::Overlap},
     digest::sha256_json,
     error::{Error, Kind, Result},
     metrics::{Cost, Metric},
     recipe::Budget,
     session::{Session, Timing, Trial},
-    stats::{paired::paired, power, simultaneous_confidence},
     train::windows_digest,
     trunk::Trunk,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 /// A study made ready: the contract to freeze, its trials opened, and the forecast.
 pub struct Planned {
     pub contract: Contract,
     /// By arm, then seed, as in the contract.
     pub trials: Vec<Vec<Trial>>,
+    /// How much validation text stands in what is trained on, and where that is written down.
+    pub overlaps: Vec<(PathBuf, Overlap)>,
 }
 
 /// What `plan` says.
@@ -52,6 +59,8 @@ pub struct Forecast {
     /// Peak of all jobs together.
     pub memory_bytes: u64,
     pub sight: Sight,
+    /// Validation text in training text: what is natural, for leaks were refused.
+    pub overlaps: Vec<Overlap>,
 }
 
 /// One arm of a forecast.
@@ -60,41 +69,13 @@ pub struct ArmForecast {
     pub name: String,
     pub factor: Option<String>,
     pub changes: BTreeMap<String, (String, String)>,
+    /// Why a difference could not be put down to the factor.
+    pub confounded: Option<String>,
     pub parameters: u64,
     pub tokens_per_trial: u64,
     pub flops_per_trial: f64,
     pub seconds_per_trial: f64,
 }
-
-/// What a design can see.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sight {
-    /// Of each interval.
-    pub confidence: f64,
-    /// Seen with chance 0.8, in standard deviations of the paired differences.
-    pub smallest_sd: f64,
-    /// Standard deviation of the paired differences, when finished trials tell.
-    pub sigma: Option<Sigma>,
-    /// Seen with chance 0.8, in the metric's unit.
-    pub smallest: Option<f64>,
-    pub margin: f64,
-}
-
-/// A standard deviation and where it is from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sigma {
-    pub value: f64,
-    /// As low as it may well be, given so few values.
-    pub lowest: f64,
-    /// Trials, or pairs, that it rests on.
-    pub n: usize,
-    pub from: &'static str,
-}
-
-/// The chance with which an effect of the smallest size is seen.
-pub const POWER: f64 = 0.8;
-/// Fewer values say too little of their spread.
-const FEWEST: usize = 3;
 
 /// Resolves a study to trials on a session's device. Opens corpora, trains nothing (but a few steps
 /// when the budget is in seconds, which become tokens for every arm alike).
@@ -139,10 +120,16 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
             .map(|seed| session.with_seed(&first, *seed))
             .collect::<Result<Vec<_>>>()?;
         let tokens = first.run.tokens();
+        let control = arms.first().map(|control| &control.run);
+        let factor = arm.factor.as_deref().unwrap_or_default();
+        let confounded =
+            control.and_then(|control| validity::confounded(control, &first.run, factor));
         arms.push(ArmTerms {
             name: arm.name.clone(),
             factor: arm.factor.clone(),
             changes: arm.changes.clone(),
+            derived: BTreeMap::new(),
+            confounded,
             tokens,
             flops: tokens as f64 * first.run.model.flops_per_token(first.run.vocab_size),
             trials: of_seeds.iter().map(|trial| trial.id.clone()).collect(),
@@ -155,6 +142,11 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         .map(|of_arm| windows_digest(&of_arm[0].data.windows))
         .collect();
     comparable(&study, &arms, &windows)?;
+    for idx in 1..arms.len() {
+        let runs = (&arms[0].run, &arms[idx].run);
+        arms[idx].derived = validity::derived(&study, runs, &arms[idx])?;
+    }
+    let overlaps = validity::leaks(&study, &trials, &session.home)?;
     let contract = Contract::new(Terms {
         name: study.proposal.name.clone(),
         proposer: study.proposal.proposer.clone(),
@@ -166,9 +158,14 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         numerics: env!("WINDTUNNEL_NUMERICS").into(),
         windows: windows[0].clone(),
         seeds,
+        exploratory: Vec::new(),
         arms,
     });
-    Ok(Planned { contract, trials })
+    Ok(Planned {
+        contract,
+        trials,
+        overlaps,
+    })
 }
 
 /// Digest of study and recipe as they were written, wherever a tokenizer's file is.
@@ -247,7 +244,12 @@ impl Planned {
             jobs,
             threads: session.compute.class.threads,
             memory_bytes: 0,
-            sight: self.sight(ledger)?,
+            sight: sight(self, ledger)?,
+            overlaps: self
+                .overlaps
+                .iter()
+                .map(|(_, found)| found.clone())
+                .collect(),
         };
         let mut timings: BTreeMap<String, Timing> = BTreeMap::new();
         let mut seconds_of: BTreeMap<String, f64> = BTreeMap::new();
@@ -270,6 +272,7 @@ impl Planned {
                 name: arm.name.clone(),
                 factor: arm.factor.clone(),
                 changes: arm.changes.clone(),
+                confounded: arm.confounded.clone(),
                 parameters: run.model.n_params(run.vocab_size),
                 tokens_per_trial: arm.tokens,
                 flops_per_trial: arm.flops,
@@ -299,8 +302,13 @@ impl Planned {
 
     /// Every trial once, pairs together: seed by seed, the control first.
     pub fn distinct(&self) -> Vec<&Trial> {
+        self.distinct_of(0..self.contract.terms.seeds.len())
+    }
+
+    /// Those of the seeds with these indices.
+    pub fn distinct_of(&self, seeds: Range<usize>) -> Vec<&Trial> {
         let mut trials: Vec<&Trial> = Vec::new();
-        for seed_idx in 0..self.contract.terms.seeds.len() {
+        for seed_idx in seeds {
             for of_arm in &self.trials {
                 let trial = &of_arm[seed_idx];
                 if trials.iter().all(|known| known.id != trial.id) {
@@ -309,60 +317,6 @@ impl Planned {
             }
         }
         trials
-    }
-
-    fn sight(&self, ledger: &Ledger) -> Result<Sight> {
-        let terms = &self.contract.terms;
-        let d = &terms.decision;
-        let confidence = simultaneous_confidence(d.alpha, terms.arms.len() - 1);
-        let smallest_sd = power::smallest_effect(d.seeds, 1.0 - confidence, POWER);
-        let sigma = self.sigma(ledger)?;
-        Ok(Sight {
-            confidence,
-            smallest_sd,
-            smallest: sigma.as_ref().map(|sigma| sigma.value * smallest_sd),
-            sigma,
-            margin: d.margin,
-        })
-    }
-
-    /// The spread of paired differences: of this study's own pairs where there are enough, else
-    /// that of seeds of one design, as if arms were independent. For planning only.
-    fn sigma(&self, ledger: &Ledger) -> Result<Option<Sigma>> {
-        let metric = self.contract.terms.decision.metric;
-        let values: Vec<BTreeMap<u64, f64>> = self
-            .trials
-            .iter()
-            .map(|of_arm| ledger.values(of_arm[0].design.as_str(), metric))
-            .collect::<Result<_>>()?;
-        let differences = |arm: &BTreeMap<u64, f64>| -> Vec<f64> {
-            let shared = arm
-                .iter()
-                .filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
-            shared.collect()
-        };
-        let widest = |samples: Vec<Vec<f64>>| -> Option<(f64, usize)> {
-            samples
-                .iter()
-                .filter(|sample| sample.len() >= FEWEST)
-                .filter_map(|sample| Some((paired(sample, 0.95)?.sd, sample.len())))
-                .filter(|(sd, _)| *sd > 0.0)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        let sigma = |(value, n): (f64, usize), from: &'static str| Sigma {
-            value,
-            lowest: power::lowest_sd(value, n),
-            n,
-            from,
-        };
-        if let Some(found) = widest(values[1..].iter().map(differences).collect()) {
-            return Ok(Some(sigma(found, "pairs of these arms")));
-        }
-        let alone = values
-            .iter()
-            .map(|of_arm| of_arm.values().copied().collect());
-        let found = widest(alone.collect());
-        Ok(found.map(|(sd, n)| sigma((sd * std::f64::consts::SQRT_2, n), "seeds of one arm")))
     }
 }
 
@@ -441,42 +395,6 @@ impl Forecast {
                 "use fewer --jobs, or a smaller batch.rows_per_pass",
             );
         }
-        self.check_sight()
-    }
-
-    fn check_sight(&self) -> Result<()> {
-        let sight = &self.sight;
-        let Some(sigma) = &sight.sigma else {
-            return Ok(());
-        };
-        // A few values say little of their spread: only what is blind at its lowest is refused.
-        let smallest = sigma.lowest * sight.smallest_sd;
-        if smallest <= sight.margin {
-            return Ok(());
-        }
-        let level = 1.0 - sight.confidence;
-        let wanted = power::pairs_needed(sight.margin / sigma.value, level, POWER, 1000);
-        let seeds = match wanted {
-            Some(n) => format!("use {n} seeds, or "),
-            None => String::new(),
-        };
-        Err(Error::new(
-            Kind::Refused,
-            self.study.clone(),
-            format!(
-                "blind: {} seeds see an effect of {smallest:.4} {} at best with chance 0.8 (σ is {:.4}, or {:.4} at its lowest, from {} {}), the margin is {}",
-                self.seeds,
-                self.metric.unit(),
-                sigma.value,
-                sigma.lowest,
-                sigma.n,
-                sigma.from,
-                sight.margin
-            ),
-            format!(
-                "{seeds}raise decision.margin to {:.4} or more",
-                sigma.value * sight.smallest_sd
-            ),
-        ))
+        self.sight.check(&self.study, self.seeds, self.metric)
     }
 }

@@ -3,7 +3,11 @@
 //!
 //! Whatever a study can get wrong before anything is trained is found here, with file and line.
 
-use super::arms::{Arm, arms};
+use super::{
+    arms::{Arm, arms},
+    seeds::{Between, FEWEST, Seeds},
+    verdict::Looks,
+};
 use crate::{
     data::Share,
     error::{Error, Result, nearest},
@@ -83,10 +87,11 @@ pub struct Decision {
     pub margin: f64,
     #[serde(default = "five_percent")]
     pub alpha: f64,
-    #[serde(default)]
-    pub rule: RuleKind,
+    /// Not written: fixed for a small study, anytime for one of more than 8 seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleKind>,
     /// Paired seeds: the recipe's seed and the next ones.
-    pub seeds: usize,
+    pub seeds: Seeds,
     /// What arms have in common.
     #[serde(default, rename = "match")]
     pub matched: Matched,
@@ -97,12 +102,36 @@ fn five_percent() -> f64 {
 }
 
 /// When a study may stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// All seeds, then one look.
-    #[default]
     Fixed,
+    /// A look after every seed, until each arm is decided.
+    Anytime,
+}
+
+/// With so few seeds, stopping early saves little and the wider intervals cost more.
+const SMALL_STUDY: usize = 8;
+
+impl Decision {
+    /// The rule that is written, or else the one that suits the number of seeds.
+    pub fn rule(&self) -> RuleKind {
+        self.rule.unwrap_or(match self.seeds.most() > SMALL_STUDY {
+            true => RuleKind::Anytime,
+            false => RuleKind::Fixed,
+        })
+    }
+
+    pub fn looks(&self) -> Looks {
+        match self.rule() {
+            RuleKind::Fixed => Looks::Once,
+            RuleKind::Anytime => Looks::EachSeed {
+                first: self.seeds.fewest(),
+                most: self.seeds.most(),
+            },
+        }
+    }
 }
 
 /// What arms spend alike.
@@ -199,7 +228,7 @@ impl Study {
     /// The seeds that all arms share.
     pub fn seeds(&self) -> Vec<u64> {
         let first = self.control().recipe.seed;
-        (0..self.proposal.decision.seeds as u64)
+        (0..self.proposal.decision.seeds.most() as u64)
             .map(|i| first.wrapping_add(i))
             .collect()
     }
@@ -271,8 +300,8 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
         ),
         (
             "decision.seeds",
-            d.seeds as f64,
-            (2..=MOST_SEEDS).contains(&d.seeds),
+            d.seeds.most() as f64,
+            (FEWEST..=MOST_SEEDS).contains(&d.seeds.most()),
             "use 2 to 1000 paired seeds; one pair has no interval, and 8 is a good start",
         ),
         (
@@ -309,10 +338,33 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
             ));
         }
     }
+    if let Seeds::Between(between) = d.seeds {
+        check_range(places, d, between)?;
+    }
     if !d.eval.is_empty() {
         positive("decision.eval", &d.eval).map_err(|e| places.locate(e))?;
     }
     Ok(())
+}
+
+/// Errors when seeds can't come one by one as written.
+fn check_range(places: &Places, d: &Decision, seeds: Between) -> Result<()> {
+    let wrong = |problem: String, remedy: &str| {
+        Err(Error::input(places.find("decision.seeds"), problem, remedy))
+    };
+    if d.rule == Some(RuleKind::Fixed) {
+        return wrong(
+            "decision.seeds has a minimum, and decision.rule is \"fixed\"".into(),
+            "give one number of seeds, or rule = \"anytime\"",
+        );
+    }
+    match (FEWEST..=seeds.max).contains(&seeds.min) {
+        true => Ok(()),
+        false => wrong(
+            format!("decision.seeds has min {} and max {}", seeds.min, seeds.max),
+            "use a min of 2 or more, and at most max",
+        ),
+    }
 }
 
 /// The text of a commented study to start from.

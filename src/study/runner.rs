@@ -8,18 +8,22 @@ use super::{
     ledger::Ledger,
     plan::Planned,
     queue::{Next, Queue},
-    verdict::{ArmOutcomes, Verdict, judge},
+    validity,
+    verdict::{ArmOutcomes, Looks, Verdict, judge, stop},
+    worth::worth,
 };
 use crate::{
     error::{Error, Kind, Result},
     files,
-    metrics::Outcome,
+    metrics::{Outcome, Record},
     run_dir::RunDir,
     session::{Session, Trial},
     train::{Progress, train},
     trunk::Trunk,
 };
 use std::{
+    collections::BTreeMap,
+    ops::Range,
     path::Path,
     sync::{
         Mutex, PoisonError,
@@ -47,32 +51,58 @@ pub type Watch<'a> = &'a (dyn Fn(&Trial, Watched) + Sync);
 pub fn run_study(
     session: &Session,
     planned: &Planned,
-    (jobs, stop): (usize, &AtomicBool),
+    (jobs, stopped): (usize, &AtomicBool),
     watch: Watch,
 ) -> Result<(StudyDir, Verdict)> {
     let mut ledger = Ledger::open(&session.home)?;
     let dir = planned.contract.freeze(&session.home)?;
     ledger.freeze(&planned.contract)?;
+    validity::keep(&planned.overlaps)?;
     let ledger = Mutex::new(ledger);
     let run_one = |trial: &Trial| -> Result<()> {
-        let outcome = train(session.job(trial, stop), &mut |progress| {
+        let outcome = train(session.job(trial, stopped), &mut |progress| {
             watch(trial, Watched::Progress(progress));
         })?;
         // At once, so that a kill loses no finished trial.
         ledger
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .record(&outcome)?;
+            .record(&trial.run, &outcome)?;
         watch(trial, Watched::Ended(&outcome));
         Ok(())
     };
-    side_by_side(&planned.distinct(), jobs, stop, &run_one)?;
-    let (control, arms) = outcomes(&session.home, &planned.contract)?;
-    let verdict = judge(&planned.contract.rule(), &control, &arms);
+    let contract = &planned.contract;
+    match contract.rule().looks {
+        Looks::Once => side_by_side(&planned.distinct(), jobs, stopped, &run_one)?,
+        Looks::EachSeed { first, most } => {
+            let ahead = jobs.div_ceil(planned.trials.len());
+            while let Some(seeds) = next_seeds(session, contract, (first, most), ahead)? {
+                side_by_side(&planned.distinct_of(seeds), jobs, stopped, &run_one)?;
+            }
+        }
+    }
+    let verdict = judge_again(&session.home, contract)?;
     files::write_json(&dir.verdict_path(), &verdict)?;
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ledger.judged(&planned.contract.id, &verdict)?;
+    ledger.judged(&contract.id, &verdict)?;
     Ok((dir, verdict))
+}
+
+/// The seeds to train next, by index, of a study that looks after each: to the first look, and then
+/// as many at a time as keep all jobs busy. `None` when the study is decided or at its last seed.
+fn next_seeds(
+    session: &Session,
+    contract: &Contract,
+    (first, most): (usize, usize),
+    ahead: usize,
+) -> Result<Option<Range<usize>>> {
+    let (control, arms) = there(&session.home, contract)?;
+    let done = control.outcomes.len();
+    if stop(&contract.rule(), &control, &arms).is_some() {
+        return Ok(None);
+    }
+    let until = (done + ahead.max(1)).max(first).min(most);
+    Ok(Some(done..until))
 }
 
 /// Runs every trial, at most `jobs` at a time, in the order of a [`Queue`]. After a failure, or once `stop`
@@ -139,33 +169,91 @@ fn interrupted() -> Error {
     )
 }
 
-/// The outcomes that a contract names: of the control, and of the other arms, by seed. Errors when
-/// a trial has none yet.
+/// The outcomes that a verdict rests on: of the control, and of the other arms, by seed. Errors when
+/// a trial has none yet that the study needs.
 pub fn outcomes(home: &Path, contract: &Contract) -> Result<(ArmOutcomes, Vec<ArmOutcomes>)> {
-    let mut arms = Vec::new();
-    for arm in &contract.terms.arms {
-        let mut outcomes = Vec::new();
-        for trial in &arm.trials {
-            let outcome = RunDir::of(home, trial).outcome()?;
-            outcomes.push(outcome.ok_or_else(|| {
-                Error::input(
-                    contract.id.clone(),
-                    format!("trial {trial} of arm {} has not ended", arm.name),
-                    "`windtunnel run` with the study's file goes on with it",
-                )
-            })?);
+    let (mut control, mut arms) = there(home, contract)?;
+    let rule = contract.rule();
+    let needed = match rule.looks {
+        Looks::Once => Some(contract.terms.seeds.len()),
+        Looks::EachSeed { .. } => stop(&rule, &control, &arms),
+    };
+    let seen = control.outcomes.len();
+    match needed.filter(|needed| *needed <= seen) {
+        Some(needed) => {
+            control.outcomes.truncate(needed);
+            arms.iter_mut()
+                .for_each(|arm| arm.outcomes.truncate(needed));
+            Ok((control, arms))
         }
-        arms.push(ArmOutcomes {
+        None => Err(Error::input(
+            contract.id.clone(),
+            format!(
+                "not every trial of seed {} has ended",
+                contract.terms.seeds[seen]
+            ),
+            "`windtunnel run` with the study's file goes on with it",
+        )),
+    }
+}
+
+/// The outcomes that are there, up to the first seed that an arm lacks.
+fn there(home: &Path, contract: &Contract) -> Result<(ArmOutcomes, Vec<ArmOutcomes>)> {
+    let mut arms: Vec<ArmOutcomes> = contract
+        .terms
+        .arms
+        .iter()
+        .map(|arm| ArmOutcomes {
             name: arm.name.clone(),
-            outcomes,
-        });
+            outcomes: Vec::new(),
+        })
+        .collect();
+    for seed_idx in 0..contract.terms.seeds.len() {
+        let of_seed = contract.terms.arms.iter();
+        let of_seed = of_seed.map(|arm| RunDir::of(home, &arm.trials[seed_idx]).outcome());
+        let Some(of_seed) = of_seed.collect::<Result<Option<Vec<Outcome>>>>()? else {
+            break;
+        };
+        for (arm, outcome) in arms.iter_mut().zip(of_seed) {
+            arm.outcomes.push(outcome);
+        }
     }
     let control = arms.remove(0);
     Ok((control, arms))
 }
 
-/// The verdict again, from the outcomes; the same function of the same numbers.
+/// The verdict again, from the run folders; the same function of the same numbers.
 pub fn judge_again(home: &Path, contract: &Contract) -> Result<Verdict> {
     let (control, arms) = outcomes(home, contract)?;
-    Ok(judge(&contract.rule(), &control, &arms))
+    let mut verdict = judge(&contract.rule(), &control, &arms);
+    verdict.exploratory = contract.terms.exploratory.clone();
+    let faults = validity::realised(home, contract, verdict.seeds)?;
+    let curve = mean_curve(home, contract, verdict.seeds)?;
+    for (arm, fault) in verdict.arms.iter_mut().zip(faults) {
+        if let Some(why) = fault {
+            arm.refuse(why);
+        }
+        let effect = arm.effect.as_ref();
+        arm.worth = effect.and_then(|e| worth(e.mean, (e.low, e.high), &curve));
+    }
+    Ok(verdict)
+}
+
+/// The control's validation curve, (tokens, metric), averaged over the seeds that a verdict rests
+/// on; of the evaluations that all of them have.
+fn mean_curve(home: &Path, contract: &Contract, seeds: usize) -> Result<Vec<(f64, f64)>> {
+    let metric = contract.terms.decision.metric;
+    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    for trial in contract.terms.arms[0].trials.iter().take(seeds) {
+        for record in RunDir::of(home, trial).records()? {
+            if let Record::Eval(eval) = record {
+                let sum = sums.entry(eval.tokens).or_default();
+                *sum = (sum.0 + eval.metric(metric), sum.1 + 1);
+            }
+        }
+    }
+    let whole = sums.into_iter().filter(|(_, (_, n))| *n == seeds);
+    Ok(whole
+        .map(|(tokens, (sum, n))| (tokens as f64, sum / n as f64))
+        .collect())
 }

@@ -2,14 +2,26 @@
 //!
 //! One interval for the paired difference, arm minus control on the same seeds, at confidence
 //! 1 − α/k for k arms. Inside ± margin: equivalent. Else off zero: better or worse. Else
-//! inconclusive. An interval inside ± margin at 1 − α is a stricter demand than two one-sided tests
-//! at α (Schuirmann 1987), which use 1 − 2α. If a trial diverged there is no mean: an exact paired
-//! sign test ranks divergence last. A trial is never left out.
+//! inconclusive. A study that looks after every seed uses the confidence sequence of the t-mixture in
+//! the place of the t interval, and an arm's verdict is its first look that decides: what came after
+//! is not looked at, so the verdict can be made again from the outcomes whatever else is there.
+//! An interval inside ± margin at 1 − α is a stricter demand than two one-sided tests
+//! at α (Schuirmann 1987), which use 1 − 2α. If a trial diverged there is no mean: once all seeds are
+//! there, an exact paired sign test ranks divergence last. A trial is never left out.
+//!
+//! Of several arms that beat the control one would be picked, and picking flatters: such an arm is a
+//! candidate, and better only once a study of its own on other seeds says so.
 
-use super::proposal::Matched;
+pub use super::{
+    expectation::Expectation,
+    headline::{Percent, digits},
+};
+use super::{proposal::Matched, worth::Worth};
 use crate::{
     metrics::{Cost, Metric, Outcome},
     stats::{
+        anytime::{Anytime, Look},
+        decision::Decision,
         paired::{Paired, paired},
         power::pairs_needed,
         sign::sign_test,
@@ -17,7 +29,7 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was fixed before the first trial.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,6 +41,25 @@ pub struct Rule {
     pub alpha: f64,
     /// What the arms spend alike.
     pub matched: Matched,
+    #[serde(default, skip_serializing_if = "Looks::are_once")]
+    pub looks: Looks,
+}
+
+/// When outcomes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Looks {
+    /// Once, at all seeds.
+    #[default]
+    Once,
+    /// After every seed from the `first`-th on, until each arm is decided, or `most` are there.
+    EachSeed { first: usize, most: usize },
+}
+
+impl Looks {
+    fn are_once(&self) -> bool {
+        *self == Self::Once
+    }
 }
 
 /// What a study can say of an arm.
@@ -36,6 +67,8 @@ pub struct Rule {
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     Better,
+    /// Better in a study of several arms: to be confirmed on other seeds.
+    Candidate,
     Worse,
     Equivalent,
     Inconclusive,
@@ -46,6 +79,7 @@ impl Call {
     pub fn name(self) -> &'static str {
         match self {
             Self::Better => "better",
+            Self::Candidate => "candidate",
             Self::Worse => "worse",
             Self::Equivalent => "equivalent",
             Self::Inconclusive => "inconclusive",
@@ -59,6 +93,17 @@ impl Call {
 pub struct ArmOutcomes {
     pub name: String,
     pub outcomes: Vec<Outcome>,
+}
+
+impl ArmOutcomes {
+    /// Of the first `n` seeds.
+    fn first(&self, n: usize) -> Self {
+        let outcomes = self.outcomes.iter().take(n).cloned().collect();
+        Self {
+            name: self.name.clone(),
+            outcomes,
+        }
+    }
 }
 
 /// One seed's two numbers; `None` is a trial that diverged.
@@ -80,7 +125,8 @@ impl Pair {
 pub struct ArmVerdict {
     pub arm: String,
     pub call: Call,
-    /// `None` when a trial diverged or the comparison is invalid.
+    /// `None` when a trial diverged or the comparison is invalid. Of a study that looks after every
+    /// seed: what the deciding look saw, or the last, and p is 1/e, which holds over all looks.
     pub effect: Option<Paired>,
     pub pairs: Vec<Pair>,
     /// Diverged trials of (control, arm).
@@ -93,6 +139,16 @@ pub struct ArmVerdict {
     pub invalid: Option<String>,
     /// Mean paired difference in bits per byte of each evaluated corpus, where all trials finished.
     pub by_corpus: BTreeMap<String, f64>,
+    /// Every look, where there were several; the last one decided, or was at the last seed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
+    /// Logarithm of the e-value against no difference, for a campaign's error budget; none where the
+    /// study says nothing against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_e: Option<f64>,
+    /// What the effect is worth in the control's training, where its curve tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worth: Option<Worth>,
 }
 
 /// The verdict on a study.
@@ -104,14 +160,28 @@ pub struct Verdict {
     /// Mean of the control's finished trials.
     pub control_mean: Option<f64>,
     pub arms: Vec<ArmVerdict>,
+    /// Seeds that were looked at.
+    #[serde(default)]
+    pub seeds: usize,
+    /// What the trials that were looked at cost, each counted once.
+    #[serde(default)]
+    pub cost: Cost,
+    /// Why it may not be quoted as a test of its hypothesis: fixed before the first trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exploratory: Vec<String>,
 }
 
 /// More pairs than this are not proposed to anyone.
 const MOST_PAIRS: usize = 1000;
 
-/// Judges every arm against the control. Arms have one outcome for each seed of the control.
+/// Judges every arm against the control. Arms have one outcome for each seed of the control; of a
+/// study that looks after every seed, those after its stop change nothing.
 pub fn judge(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Verdict {
-    let confidence = simultaneous_confidence(rule.alpha, arms.len());
+    let alpha = 1.0 - simultaneous_confidence(rule.alpha, arms.len());
+    let seen = stop(rule, control, arms).unwrap_or(control.outcomes.len());
+    let control = control.first(seen);
+    let arms: Vec<ArmOutcomes> = arms.iter().map(|arm| arm.first(seen)).collect();
+    let several = arms.len() > 1;
     let finished: Vec<f64> = control
         .outcomes
         .iter()
@@ -123,27 +193,93 @@ pub fn judge(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Verdic
         control: control.name.clone(),
         control_mean: (!finished.is_empty())
             .then(|| finished.iter().sum::<f64>() / finished.len() as f64),
+        seeds: seen,
+        cost: total_cost(
+            std::iter::once(&control)
+                .chain(&arms)
+                .flat_map(|arm| &arm.outcomes),
+        ),
+        exploratory: Vec::new(),
         arms: arms
             .iter()
-            .map(|arm| judge_arm(rule, control, arm, confidence))
+            .map(|arm| {
+                let mut verdict = judge_arm(rule, &control, arm, alpha);
+                if several && verdict.call == Call::Better {
+                    verdict.call = Call::Candidate;
+                }
+                verdict
+            })
             .collect(),
     }
 }
 
-fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, confidence: f64) -> ArmVerdict {
-    let pairs: Vec<Pair> = control
-        .outcomes
-        .iter()
-        .zip(&arm.outcomes)
+/// How many seeds a study needs of those that are there: for one that looks after every seed, the
+/// first number at which each arm is decided, or all when the last seed is there. `None` while it
+/// has to go on.
+pub fn stop(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Option<usize> {
+    let there = control.outcomes.len();
+    let Looks::EachSeed { most, .. } = rule.looks else {
+        return Some(there);
+    };
+    let alpha = 1.0 - simultaneous_confidence(rule.alpha, arms.len());
+    let last = there.min(most);
+    // An arm is decided at its own look, and stays so.
+    let needed = arms.iter().map(|arm| {
+        let shown =
+            (1..=last).find(|n| invalid(rule, &control.first(*n), &arm.first(*n)).is_some());
+        if shown.is_some() {
+            return shown;
+        }
+        let differences: Vec<f64> = leading(&pairs(rule, control, arm)).collect();
+        let look = looks(rule, &differences, alpha).pop()?;
+        (look.decision != Decision::Continue).then_some(look.n)
+    });
+    let needed: Option<Vec<usize>> = needed.collect();
+    match needed.and_then(|needed| needed.into_iter().max()) {
+        Some(n) => Some(n),
+        None => (there >= most).then_some(most),
+    }
+}
+
+fn pairs(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes) -> Vec<Pair> {
+    let outcomes = control.outcomes.iter().zip(&arm.outcomes);
+    outcomes
         .map(|(c, a)| Pair {
             seed: c.seed,
             control: c.metric(rule.metric),
             arm: a.metric(rule.metric),
         })
-        .collect();
+        .collect()
+}
+
+/// The differences before the first divergence.
+fn leading(pairs: &[Pair]) -> impl Iterator<Item = f64> + '_ {
+    pairs.iter().map_while(Pair::difference)
+}
+
+/// The looks that a study takes at these differences, up to the first that decides.
+fn looks(rule: &Rule, differences: &[f64], alpha: f64) -> Vec<Look> {
+    let Looks::EachSeed { first, most } = rule.looks else {
+        return Vec::new();
+    };
+    let anytime = Anytime::new(alpha, rule.margin);
+    let mut looks = Vec::new();
+    for n in first.max(2)..=differences.len().min(most) {
+        let look = anytime.look(&differences[..n]);
+        looks.push(look);
+        if look.decision != Decision::Continue {
+            break;
+        }
+    }
+    looks
+}
+
+fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) -> ArmVerdict {
+    let pairs = pairs(rule, control, arm);
     let count =
         |of: fn(&Pair) -> Option<f64>| pairs.iter().filter(|pair| of(pair).is_none()).count();
     let diverged = (count(|pair| pair.control), count(|pair| pair.arm));
+    let differences: Vec<f64> = leading(&pairs).collect();
     let mut verdict = ArmVerdict {
         arm: arm.name.clone(),
         call: Call::Inconclusive,
@@ -153,12 +289,18 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, confidence: 
         pairs_needed: None,
         invalid: invalid(rule, control, arm),
         by_corpus: by_corpus(control, arm),
+        looks: looks(rule, &differences, alpha),
+        log_e: None,
+        worth: None,
         pairs,
     };
-    let alpha = 1.0 - confidence;
+    let decided = verdict
+        .looks
+        .last()
+        .filter(|look| look.decision != Decision::Continue);
     if verdict.invalid.is_some() {
         verdict.call = Call::Invalid;
-    } else if diverged != (0, 0) {
+    } else if diverged != (0, 0) && decided.is_none() {
         let (wins, losses) = ranks(&verdict.pairs);
         let p = sign_test(wins, losses);
         verdict.sign_p = Some(p);
@@ -168,34 +310,83 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, confidence: 
             false => Call::Inconclusive,
         };
     } else {
-        let differences: Vec<f64> = verdict.pairs.iter().filter_map(Pair::difference).collect();
-        verdict.effect = paired(&differences, confidence);
-        if let Some(effect) = verdict.effect {
-            verdict.call = call(&effect, rule.margin);
-            if verdict.call == Call::Inconclusive && effect.sd > 0.0 {
-                let size = effect.mean.abs() / effect.sd;
-                verdict.pairs_needed =
-                    pairs_needed(size, alpha, 0.8, MOST_PAIRS).filter(|n| *n > effect.n);
-            }
-        }
+        by_interval(&mut verdict, rule, &differences, alpha);
     }
     verdict
 }
 
+/// Fills in effect and call where there is an interval for a mean.
+fn by_interval(verdict: &mut ArmVerdict, rule: &Rule, differences: &[f64], alpha: f64) {
+    (verdict.effect, verdict.log_e) = match verdict.looks.last() {
+        Some(look) => (of_look(look, alpha), look.evidence()),
+        None if rule.looks != Looks::Once => (None, None),
+        None => {
+            let look = Anytime::new(alpha, rule.margin).look(differences);
+            (paired(differences, 1.0 - alpha), Some(look.log_e))
+        }
+    };
+    verdict.log_e = verdict.log_e.filter(|log_e| log_e.is_finite());
+    let Some(effect) = verdict.effect else {
+        return;
+    };
+    verdict.call = call(&effect, rule.margin);
+    if verdict.call == Call::Inconclusive && effect.sd > 0.0 {
+        let size = effect.mean.abs() / effect.sd;
+        verdict.pairs_needed = pairs_needed(size, alpha, 0.8, MOST_PAIRS).filter(|n| *n > effect.n);
+    }
+}
+
+/// What a look saw, where its interval is not the whole line.
+fn of_look(look: &Look, alpha: f64) -> Option<Paired> {
+    let (low, high) = look.interval?;
+    Some(Paired {
+        n: look.n,
+        mean: look.mean,
+        sd: look.sd,
+        low,
+        high,
+        confidence: 1.0 - alpha,
+        p: (-look.log_e).exp().min(1.0),
+    })
+}
+
+impl ArmVerdict {
+    /// Makes the comparison one that nothing can be concluded from.
+    pub fn refuse(&mut self, why: String) {
+        self.call = Call::Invalid;
+        self.effect = None;
+        self.log_e = None;
+        self.pairs_needed = None;
+        self.invalid = Some(why);
+    }
+}
+
+/// What these trials cost together, each counted once; a trunk that some share counts once.
+pub fn total_cost<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Cost {
+    let mut seen = BTreeSet::new();
+    let mut total = Cost::default();
+    for outcome in outcomes {
+        if seen.insert(&outcome.trial) {
+            let own = outcome.own_cost();
+            total.seconds += own.seconds;
+            total.tokens += own.tokens;
+            total.flops += own.flops;
+        }
+    }
+    total
+}
+
 fn call(effect: &Paired, margin: f64) -> Call {
-    if effect.low >= -margin && effect.high <= margin {
-        Call::Equivalent
-    } else if effect.high < 0.0 {
-        Call::Better
-    } else if effect.low > 0.0 {
-        Call::Worse
-    } else {
-        Call::Inconclusive
+    match Decision::of_interval(effect.low, effect.high, margin) {
+        Decision::Better => Call::Better,
+        Decision::Worse => Call::Worse,
+        Decision::Equivalent => Call::Equivalent,
+        Decision::Continue => Call::Inconclusive,
     }
 }
 
 /// (pairs that the arm wins, pairs that it loses), divergence ranked last; ties count for neither.
-fn ranks(pairs: &[Pair]) -> (usize, usize) {
+pub(super) fn ranks(pairs: &[Pair]) -> (usize, usize) {
     let rank = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
     let wins = pairs
         .iter()
@@ -266,107 +457,4 @@ fn by_corpus(control: &ArmOutcomes, arm: &ArmOutcomes) -> BTreeMap<String, f64> 
     whole
         .map(|(corpus, (sum, n))| (corpus, sum / n as f64))
         .collect()
-}
-
-impl ArmVerdict {
-    /// The verdict in a sentence: call, effect, interval, seeds, and what the margin makes of it.
-    pub fn headline(&self, rule: &Rule) -> String {
-        let n = self.pairs.len();
-        let unit = rule.metric.unit();
-        if let Some(why) = &self.invalid {
-            return format!("{}: invalid: {why}", self.arm);
-        }
-        if let Some(p) = self.sign_p {
-            let (wins, losses) = ranks(&self.pairs);
-            return format!(
-                "{}: {}: {} of {n} trials diverged against {} of {n} of the control; it won {wins} pairs and lost {losses} (exact sign test p = {p:.3})",
-                self.arm,
-                self.call.name(),
-                self.diverged.1,
-                self.diverged.0,
-            );
-        }
-        let Some(e) = &self.effect else {
-            return format!(
-                "{}: inconclusive: {n} pairs are too few for an interval",
-                self.arm
-            );
-        };
-        let digits = digits(rule.margin);
-        let mut text = format!(
-            "{}: {}: {:+.digits$} {unit} ({}% interval {:+.digits$} to {:+.digits$}, {n} paired seeds, margin ±{:.digits$})",
-            self.arm,
-            self.call.name(),
-            e.mean,
-            Percent(e.confidence),
-            e.low,
-            e.high,
-            rule.margin,
-        );
-        let clear = e.mean.abs() >= rule.margin;
-        match (self.call, self.pairs_needed) {
-            (Call::Better | Call::Worse, _) if !clear => {
-                text += "; smaller than the margin worth acting on"
-            }
-            (Call::Inconclusive, Some(more)) => {
-                text += &format!(
-                    "; about {} more pairs would see an effect of this size",
-                    more - n
-                );
-            }
-            (Call::Inconclusive, None) => {
-                text += "; no affordable number of seeds would see an effect of this size"
-            }
-            _ => {}
-        }
-        text
-    }
-}
-
-/// A fraction as a percentage without needless digits.
-pub struct Percent(pub f64);
-
-impl std::fmt::Display for Percent {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let rounded = (self.0 * 1e4).round() / 1e2;
-        write!(f, "{rounded}")
-    }
-}
-
-/// Decimals that show a margin with one digit to spare, 4 to 8.
-pub fn digits(margin: f64) -> usize {
-    (1.0 - margin.log10().floor()).clamp(4.0, 8.0) as usize
-}
-
-/// What `run --expect` may demand of every arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expectation {
-    Better,
-    /// Better, equivalent or inconclusive with the interval's worse end inside the margin.
-    NotWorse,
-    Equivalent,
-}
-
-impl Verdict {
-    /// "ARM: CALL" for each arm.
-    pub fn summary(&self) -> String {
-        let calls = self
-            .arms
-            .iter()
-            .map(|arm| format!("{}: {}", arm.arm, arm.call.name()));
-        calls.collect::<Vec<_>>().join(", ")
-    }
-
-    /// Whether every arm meets the expectation.
-    pub fn meets(&self, expectation: Expectation) -> bool {
-        self.arms.iter().all(|arm| match expectation {
-            Expectation::Better => arm.call == Call::Better,
-            Expectation::Equivalent => arm.call == Call::Equivalent,
-            Expectation::NotWorse => match arm.call {
-                Call::Better | Call::Equivalent => true,
-                Call::Worse | Call::Invalid => false,
-                Call::Inconclusive => arm.effect.is_some_and(|e| e.high <= self.rule.margin),
-            },
-        })
-    }
 }

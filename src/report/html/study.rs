@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     metrics::Outcome,
-    report::{TrialRecords, differences, prediction, tables, total_cost},
+    report::{TrialRecords, differences, prediction, tables},
     run_dir::Environment,
     study::{
         contract::Contract,
-        verdict::{ArmVerdict, Verdict},
+        verdict::{ArmVerdict, Verdict, total_cost},
     },
 };
 use maud::{Markup, html};

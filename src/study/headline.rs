@@ -1,0 +1,99 @@
+//! Verdicts in words.
+
+use super::verdict::{ArmVerdict, Call, Looks, Rule, Verdict, ranks};
+
+impl ArmVerdict {
+    /// The verdict in a sentence: call, effect, interval, seeds, and what the margin makes of it.
+    pub fn headline(&self, rule: &Rule) -> String {
+        let n = self.pairs.len();
+        let unit = rule.metric.unit();
+        if let Some(why) = &self.invalid {
+            return format!("{}: invalid: {why}", self.arm);
+        }
+        if let Some(p) = self.sign_p {
+            let (wins, losses) = ranks(&self.pairs);
+            return format!(
+                "{}: {}: {} of {n} trials diverged against {} of {n} of the control; it won {wins} pairs and lost {losses} (exact sign test p = {p:.3})",
+                self.arm,
+                self.call.name(),
+                self.diverged.1,
+                self.diverged.0,
+            );
+        }
+        let Some(e) = &self.effect else {
+            return format!(
+                "{}: inconclusive: {n} pairs are too few for an interval",
+                self.arm
+            );
+        };
+        let digits = digits(rule.margin);
+        let seeds = match rule.looks {
+            Looks::Once => format!("{n} paired seeds"),
+            Looks::EachSeed { most, .. } if e.n < most => {
+                format!("decided by {} paired seeds of at most {most}", e.n)
+            }
+            Looks::EachSeed { .. } => format!("{n} paired seeds, the most it may use"),
+        };
+        let mut text = format!(
+            "{}: {}: {:+.digits$} {unit} ({}% interval {:+.digits$} to {:+.digits$}, {seeds}, margin ±{:.digits$})",
+            self.arm,
+            self.call.name(),
+            e.mean,
+            Percent(e.confidence),
+            e.low,
+            e.high,
+            rule.margin,
+        );
+        let clear = e.mean.abs() >= rule.margin;
+        match (self.call, self.pairs_needed) {
+            (Call::Better | Call::Candidate | Call::Worse, _) if !clear => {
+                text += "; smaller than the margin worth acting on"
+            }
+            (Call::Candidate, _) => {
+                text +=
+                    "; one of several arms: to be confirmed by a study of its own on other seeds"
+            }
+            (Call::Inconclusive, Some(more)) => {
+                text += &format!(
+                    "; about {} more pairs would see an effect of this size",
+                    more - n
+                );
+            }
+            (Call::Inconclusive, None) => {
+                text += "; no affordable number of seeds would see an effect of this size"
+            }
+            _ => {}
+        }
+        text
+    }
+}
+
+/// A fraction as a percentage without needless digits.
+pub struct Percent(pub f64);
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let rounded = (self.0 * 1e4).round() / 1e2;
+        write!(f, "{rounded}")
+    }
+}
+
+/// Decimals that show a margin with one digit to spare, 4 to 8.
+pub fn digits(margin: f64) -> usize {
+    (1.0 - margin.log10().floor()).clamp(4.0, 8.0) as usize
+}
+
+impl Verdict {
+    /// "ARM: CALL" for each arm, and whether the study was exploratory.
+    pub fn summary(&self) -> String {
+        let calls = self
+            .arms
+            .iter()
+            .map(|arm| format!("{}: {}", arm.arm, arm.call.name()));
+        let calls = calls.collect::<Vec<_>>().join(", ");
+        match self.exploratory.is_empty() {
+            true => calls,
+            false => calls + " (exploratory)",
+        }
+    }
+}

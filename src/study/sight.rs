@@ -1,0 +1,155 @@
+//! What a design can see: the smallest effect that its seeds tell from none, by the spread of earlier
+//! trials. It plans and refuses; it never decides.
+
+use super::{bank::Spread, ledger::Ledger, plan::Planned};
+use crate::{
+    error::{Error, Kind, Result},
+    metrics::Metric,
+    stats::{paired::paired, power, simultaneous_confidence},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a design can see.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sight {
+    /// Of each interval.
+    pub confidence: f64,
+    /// Seen with chance 0.8, in standard deviations of the paired differences.
+    pub smallest_sd: f64,
+    /// Standard deviation of the paired differences, when finished trials tell.
+    pub sigma: Option<Sigma>,
+    /// Seen with chance 0.8, in the metric's unit.
+    pub smallest: Option<f64>,
+    pub margin: f64,
+}
+
+/// A standard deviation and where it is from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sigma {
+    pub value: f64,
+    /// As low as it may well be, given so few values.
+    pub lowest: f64,
+    /// Trials, or pairs, that it rests on.
+    pub n: usize,
+    pub from: &'static str,
+}
+
+/// The chance with which an effect of the smallest size is seen.
+pub const POWER: f64 = 0.8;
+/// Fewer values say too little of their spread.
+const FEWEST: usize = 3;
+/// More seeds are not proposed to anyone.
+const MOST_SEEDS: usize = 1000;
+
+/// What a study's seeds can see, by all trials that the ledger knows.
+pub fn sight(planned: &Planned, ledger: &Ledger) -> Result<Sight> {
+    let terms = &planned.contract.terms;
+    let d = &terms.decision;
+    let confidence = simultaneous_confidence(d.alpha, terms.arms.len() - 1);
+    let smallest_sd = power::smallest_effect(d.seeds.most(), 1.0 - confidence, POWER);
+    let sigma = sigma(planned, ledger)?;
+    Ok(Sight {
+        confidence,
+        smallest_sd,
+        smallest: sigma.as_ref().map(|sigma| sigma.value * smallest_sd),
+        sigma,
+        margin: d.margin,
+    })
+}
+
+/// The spread of paired differences: of this study's own pairs where there are enough, else that of
+/// seeds of one design, else that of like trials in the noise bank, the last two as if arms were
+/// independent.
+fn sigma(planned: &Planned, ledger: &Ledger) -> Result<Option<Sigma>> {
+    let metric = planned.contract.terms.decision.metric;
+    let values: Vec<BTreeMap<u64, f64>> = planned
+        .trials
+        .iter()
+        .map(|of_arm| ledger.values(of_arm[0].design.as_str(), metric))
+        .collect::<Result<_>>()?;
+    let differences = |arm: &BTreeMap<u64, f64>| -> Vec<f64> {
+        let shared = arm
+            .iter()
+            .filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
+        shared.collect()
+    };
+    let widest = |samples: Vec<Vec<f64>>| -> Option<(f64, usize)> {
+        samples
+            .iter()
+            .filter(|sample| sample.len() >= FEWEST)
+            .filter_map(|sample| Some((paired(sample, 0.95)?.sd, sample.len())))
+            .filter(|(sd, _)| *sd > 0.0)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+    };
+    let sigma = |(value, n): (f64, usize), from: &'static str| Sigma {
+        value,
+        lowest: power::lowest_sd(value, n),
+        n,
+        from,
+    };
+    if let Some(found) = widest(values[1..].iter().map(differences).collect()) {
+        return Ok(Some(sigma(found, "pairs of these arms")));
+    }
+    let independent = |(sd, n): (f64, usize)| (sd * std::f64::consts::SQRT_2, n);
+    let alone = values
+        .iter()
+        .map(|of_arm| of_arm.values().copied().collect());
+    if let Some(found) = widest(alone.collect()) {
+        return Ok(Some(sigma(independent(found), "seeds of one arm")));
+    }
+    let like = Spread::like(&ledger.bank(metric)?, &planned.trials[0][0]);
+    Ok(like.map(|spread| {
+        let n = spread.degrees_of_freedom + 1;
+        sigma(
+            independent((spread.sd, n)),
+            "trials like these in the noise bank",
+        )
+    }))
+}
+
+impl Sight {
+    /// Errors (refused, status 3) when the design is blind: even at the lowest likely spread it could
+    /// not see an effect as large as its own margin. `seeds` is the most that it may use.
+    pub fn check(&self, study: &str, seeds: usize, metric: Metric) -> Result<()> {
+        match self.blind(seeds, metric) {
+            None => Ok(()),
+            Some(problem) => Err(Error::new(Kind::Refused, study, problem, self.remedy())),
+        }
+    }
+
+    /// Why the design is blind, if it is.
+    pub fn blind(&self, seeds: usize, metric: Metric) -> Option<String> {
+        let sigma = self.sigma.as_ref()?;
+        // A few values say little of their spread: only what is blind at its lowest is refused.
+        let smallest = sigma.lowest * self.smallest_sd;
+        (smallest > self.margin).then(|| {
+            format!(
+                "blind: {seeds} seeds see an effect of {smallest:.4} {} at best with chance {POWER} (σ is {:.4}, or {:.4} at its lowest, from {} {}), the margin is {}",
+                metric.unit(),
+                sigma.value,
+                sigma.lowest,
+                sigma.n,
+                sigma.from,
+                self.margin
+            )
+        })
+    }
+
+    /// What would be enough.
+    fn remedy(&self) -> String {
+        let Some(sigma) = &self.sigma else {
+            return "use more seeds".into();
+        };
+        let level = 1.0 - self.confidence;
+        let wanted = power::pairs_needed(self.margin / sigma.value, level, POWER, MOST_SEEDS);
+        let seeds = match wanted {
+            Some(n) => format!("use {n} seeds, or "),
+            None => String::new(),
+        };
+        format!(
+            "{seeds}raise decision.margin to {:.4} or more; --exploratory runs it as it is, and its verdict says so for good",
+            sigma.value * self.smallest_sd
+        )
+    }
+}
