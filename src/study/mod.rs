@@ -9,6 +9,7 @@ pub mod bank;
 pub mod contract;
 pub mod expectation;
 pub mod headline;
+pub mod known_answers;
 pub mod ledger;
 pub mod plan;
 pub mod proposal;
