@@ -26,12 +26,15 @@ pub(super) fn sample_sds(df: usize) -> Vec<(f64, f64)> {
     const STEPS: usize = 300;
     let df = df as f64;
     let variance = Gamma::new(df / 2.0, df / 2.0).expect("a shape and a rate above zero");
-    // The density is that of s² times 2s, and nothing of it lies further from 1 than this.
+    // Nothing lies further from 1 than this. Evenly in the cube root above the bottom: what is
+    // integrated falls steeply at zero when there are few degrees of freedom.
     let (bottom, top) = ((1.0 - 8.0 / df.sqrt()).max(0.0), 1.0 + 8.0 / df.sqrt());
-    let width = (top - bottom) / STEPS as f64;
     (0..STEPS)
         .map(|i| {
-            let s = bottom + (i as f64 + 0.5) * width;
+            let u = (i as f64 + 0.5) / STEPS as f64;
+            let s = bottom + (top - bottom) * u.powi(3);
+            let width = (top - bottom) * 3.0 * u * u / STEPS as f64;
+            // The density of s is that of s² times 2s.
             (s, variance.pdf(s * s) * 2.0 * s * width)
         })
         .collect()
