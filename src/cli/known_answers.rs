@@ -27,7 +27,11 @@ use std::{
 #[derive(clap::Args)]
 pub struct Args {
     /// The folder of the studies and of expected.toml
-    #[arg(long, value_name = "DIR", default_value = "configs/studies/calibration")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "configs/studies/calibration"
+    )]
     studies: PathBuf,
     /// Where the outcomes go [default: calibration.jsonl in the home]
     #[arg(long, value_name = "FILE")]
@@ -199,7 +203,17 @@ impl Calibration<'_> {
         let file = self.home.join("copied.txt").display().to_string();
         for args in [
             vec!["data", "synth", "tales", &file, "--json"],
-            vec!["data", "add", &file, "copied", "--validation", "0.02", "--test", "0.02", "--json"],
+            vec![
+                "data",
+                "add",
+                &file,
+                "copied",
+                "--validation",
+                "0.02",
+                "--test",
+                "0.02",
+                "--json",
+            ],
         ] {
             match self.output(&args)? {
                 (0, _) => {}
@@ -210,7 +224,11 @@ impl Calibration<'_> {
     }
 
     fn failed(&self, args: &[&str], status: i32, said: &Value) -> Error {
-        let kind = if status == 130 { Kind::Interrupted } else { Kind::Failed };
+        let kind = if status == 130 {
+            Kind::Interrupted
+        } else {
+            Kind::Failed
+        };
         let words = said["problem"].as_str().unwrap_or("see what it printed");
         Error::new(
             kind,

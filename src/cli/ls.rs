@@ -6,9 +6,13 @@ use crate::{
     error::Result,
     hf::Origin,
     home::Home,
+    metrics::Metric,
     run::Run,
     run_dir::RunDir,
-    study::ledger::{Ledger, StudyLine, TrialLine},
+    study::{
+        bank::Noise,
+        ledger::{Ledger, StudyLine, TrialLine},
+    },
 };
 use serde::Serialize;
 
@@ -23,6 +27,8 @@ pub struct Args {
 struct Listing {
     studies: Vec<StudyLine>,
     trials: Vec<TrialLine>,
+    /// How much trials of a kind differ by their seeds.
+    noise: Vec<Noise>,
     unfinished: Vec<Unfinished>,
     imported: Vec<Imported>,
 }
@@ -53,6 +59,7 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
     let listing = Listing {
         studies: ledger.studies()?,
         trials: ledger.trials()?,
+        noise: ledger.bank(Metric::Bpb)?,
         unfinished: unfinished(global)?,
         imported: imported(global)?,
     };
@@ -123,6 +130,9 @@ fn text(listing: &Listing, global: &Global) -> String {
                 other => other,
             }
         );
+    }
+    for noise in &listing.noise {
+        text += &format!("noise     {}\n", noise.in_words());
     }
     for run in &listing.unfinished {
         text += &format!(

@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
+mod campaign;
 mod compare;
 mod data;
 mod doctor;
@@ -7,6 +8,7 @@ mod eval;
 mod export;
 mod import;
 mod ingest;
+mod known_answers;
 mod ls;
 mod new;
 mod output;
@@ -105,6 +107,10 @@ enum Command {
     /// Write a commented study or recipe to start from
     #[command(subcommand)]
     New(new::Command),
+    /// The studies of a folder that share an error budget, and their locked test part
+    Campaign(campaign::Args),
+    /// Put hypotheses with known answers to this very program
+    Calibrate(known_answers::Args),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -186,7 +192,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Report(args) => report::run(global, &args, output),
         Command::Data(command) => data::run(global, &command, output),
         Command::Tokenizer(command) => tokenizer::run(global, &command, output),
-        Command::New(command) => new::run(command, output),
+        Command::New(command) => new::run(global, command, output),
+        Command::Campaign(args) => campaign::run(global, &args, output),
+        Command::Calibrate(args) => known_answers::run(global, &args, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {
             clap_complete::generate(

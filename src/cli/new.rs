@@ -1,10 +1,12 @@
 //! `windtunnel new study|recipe|variant NAME`
 
-use super::output::Output;
+use super::{Global, output::Output};
 use crate::{
     error::{Error, Result},
     files,
     model::variants,
+    report::StudyReport,
+    study::{confirm::confirm, contract::StudyDir},
 };
 use serde_json::json;
 use std::{
@@ -15,26 +17,70 @@ use std::{
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// A commented study file, configs/studies/NAME.toml
-    Study { name: String },
+    Study {
+        name: String,
+        /// The study that confirms the candidate of this one, on fresh seeds, and its recipe
+        #[arg(long, value_name = "STUDY")]
+        confirm: Option<String>,
+    },
     /// A commented recipe file, configs/recipes/NAME.toml
     Recipe { name: String },
     /// An idea in code, src/model/variants/NAME.rs, with its test, put in the list of variants
     Variant { name: String },
 }
 
-pub fn run(command: Command, output: Output) -> Result<()> {
+pub fn run(global: &Global, command: Command, output: Output) -> Result<()> {
     match &command {
-        Command::Study { name } => config("studies", name, output),
+        Command::Study {
+            name,
+            confirm: Some(study),
+        } => confirming(global, (name, study), output),
+        Command::Study { name, .. } => config("studies", name, output),
         Command::Recipe { name } => config("recipes", name, output),
         Command::Variant { name } => variant(name, output),
     }
 }
 
-fn config(kind: &str, name: &str, output: Output) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || !name.chars().all(plain) {
-        return Err(not_a_name(name, "use letters, digits, - and _"));
+/// A confirming study with its recipe.
+fn confirming(global: &Global, (name, study): (&str, &str), output: Output) -> Result<()> {
+    plain_name(name)?;
+    let dir = StudyDir::find(&global.home, study)?;
+    let report = StudyReport::read(&global.home, &dir)?;
+    let folders = ["recipes", "studies"].map(|kind| PathBuf::from("configs").join(kind));
+    let [recipe, study] = folders
+        .each_ref()
+        .map(|dir| dir.join(format!("{name}.toml")));
+    not_there(&recipe)?;
+    not_there(&study)?;
+    let base = format!("../recipes/{name}.toml");
+    let text = confirm(&report.contract, &report.verdict, name, &base)?;
+    for folder in &folders {
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", &e))?;
     }
+    files::replace(&recipe, text.recipe.as_bytes())?;
+    files::replace(&study, text.study.as_bytes())?;
+    output.result(
+        "windtunnel.new.v1",
+        &json!({ "path": study, "recipe": recipe }),
+        &format!(
+            "wrote {0} and {1}\nnext: windtunnel plan {0}",
+            study.display(),
+            recipe.display()
+        ),
+    );
+    Ok(())
+}
+
+fn plain_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match !name.is_empty() && name.chars().all(plain) {
+        true => Ok(()),
+        false => Err(not_a_name(name, "use letters, digits, - and _")),
+    }
+}
+
+fn config(kind: &str, name: &str, output: Output) -> Result<()> {
+    plain_name(name)?;
     let folder = PathBuf::from("configs").join(kind);
     let path = folder.join(format!("{name}.toml"));
     not_there(&path)?;

@@ -8,7 +8,13 @@ use super::{
 use crate::{
     error::Result,
     report::{duration, threads},
-    study::{ledger::Ledger, plan::Forecast, verdict::Percent},
+    stats::chances::Chances,
+    study::{
+        ledger::Ledger,
+        plan::Forecast,
+        sight::Outlook,
+        verdict::{Looks, Percent},
+    },
 };
 
 pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
@@ -46,7 +52,10 @@ pub fn describe(f: &Forecast) -> String {
         "trials    {} ({} arms × {} paired seeds), {} finished; {} parameters, {} tokens each\n",
         f.trials,
         f.arms.len(),
-        f.seeds,
+        match f.looks {
+            Looks::Once => f.seeds.to_string(),
+            Looks::EachSeed { first, .. } => format!("{first} to {}", f.seeds),
+        },
         f.finished,
         first.parameters,
         first.tokens_per_trial,
@@ -84,5 +93,33 @@ pub fn describe(f: &Forecast) -> String {
             text += "          σ is not known before three seeds of an arm are finished\n";
         }
     }
+    for outlook in &s.outlook {
+        text += &outlooks(outlook, f);
+    }
     text
+}
+
+/// The chance of each verdict by either rule, and how many seeds it takes.
+fn outlooks(outlook: &Outlook, f: &Forecast) -> String {
+    let what = match outlook.predicted {
+        true => format!("if the effect is the predicted {:+}", outlook.effect),
+        false => "if there is no effect".into(),
+    };
+    let minutes = f.arms.iter().map(|arm| arm.seconds_per_trial).sum::<f64>() / 60.0;
+    let chances = |c: &Chances| {
+        format!(
+            "better {:.0}%, worse {:.0}%, equivalent {:.0}%, inconclusive {:.0}%; {:.1} seeds, {} of trials",
+            100.0 * c.better,
+            100.0 * c.worse,
+            100.0 * c.equivalent,
+            100.0 * c.inconclusive,
+            c.pairs,
+            duration(60.0 * minutes * c.pairs)
+        )
+    };
+    format!(
+        "          {what}:\n            fixed    {}\n            anytime  {}\n",
+        chances(&outlook.fixed),
+        chances(&outlook.anytime)
+    )
 }

@@ -24,6 +24,9 @@ pub struct StudyArgs {
     /// Trials side by side [default: cores divided by threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
+    /// Run a study that is refused as blind; its contract, verdict and report say so for good
+    #[arg(long)]
+    pub exploratory: bool,
 }
 
 /// A study on its device.
@@ -50,7 +53,10 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready>
         Backend::Composed(_) => 1,
     };
     let session = Session::new(&global.home, compute).watched(super::ingest::bar(output));
-    let planned = plan(&session, &study)?;
+    let mut planned = plan(&session, &study)?;
+    if args.exploratory {
+        planned = planned.exploratory();
+    }
     Ok(Ready {
         session,
         planned,

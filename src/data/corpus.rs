@@ -68,6 +68,15 @@ impl Manifest {
         })
     }
 
+    /// Sizes of a part.
+    pub fn counts(&self, part: Part) -> PartCounts {
+        match part {
+            Part::Train => self.train,
+            Part::Test => self.test,
+            Part::Validation => self.validation,
+        }
+    }
+
     /// With its own digest, when all else is known.
     pub fn sealed(mut self) -> Self {
         self.digest = self.own_digest();
@@ -398,7 +407,8 @@ impl Corpus {
         all[first..after].iter().map(within).collect()
     }
 
-    fn part(&self, part: Part) -> &[u16] {
+    /// The tokens of a part; of the locked test part, see [`Corpus::locked_test`].
+    pub fn part(&self, part: Part) -> &[u16] {
         let Range { start, end } = self.range(part);
         &self.tokens.all()[start..end]
     }

@@ -19,6 +19,16 @@ pub enum Part {
     Validation = 2,
 }
 
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Test => "test",
+            Self::Validation => "validation",
+        }
+    }
+}
+
 /// Fewer pieces than this can't be shared out among three parts.
 pub const FEWEST: usize = 20;
 

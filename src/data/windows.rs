@@ -12,6 +12,7 @@ use std::{ops::Range, sync::Arc};
 #[derive(Debug, Clone)]
 pub struct EvalWindows {
     corpus: Arc<Corpus>,
+    part: Part,
     block_size: usize,
     /// (start of the window, targets at its head that another window counts)
     windows: Vec<(usize, usize)>,
@@ -31,12 +32,23 @@ impl EvalWindows {
         limit: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Self> {
-        let part = corpus.validation();
+        Self::of_part((corpus, Part::Validation), block_size, limit, tokenizer)
+    }
+
+    /// The same over the validation part, or over the locked test part.
+    pub fn of_part(
+        (corpus, which): (Arc<Corpus>, Part),
+        block_size: usize,
+        limit: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        let part = corpus.part(which);
         if part.len() < block_size + 1 {
             return Err(Error::input(
                 "model.block_size",
                 format!(
-                    "a block of {block_size} tokens and its last target do not fit the validation part of \"{}\", {} tokens",
+                    "a block of {block_size} tokens and its last target do not fit the {} part of \"{}\", {} tokens",
+                    which.name(),
                     corpus.name(),
                     part.len()
                 ),
@@ -72,16 +84,17 @@ impl EvalWindows {
             bytes += bytes_of(counted);
         }
         // Spaces that a tokenizer puts before texts are no bytes of theirs: taken off evenly.
-        let (own, spelt) = (corpus.manifest().validation.bytes, bytes_of(part));
+        let (own, spelt) = (corpus.manifest().counts(which).bytes, bytes_of(part));
         if spelt > own {
             bytes = (bytes as f64 * own as f64 / spelt as f64).round() as u64;
         }
         let digest = sha256_json(&(corpus.digest(), block_size, &windows));
         let answers = corpus
             .has_answers()
-            .then(|| judged(&corpus, block_size, &windows));
+            .then(|| judged((&corpus, which), block_size, &windows));
         Ok(Self {
             corpus,
+            part: which,
             block_size,
             windows,
             tokens,
@@ -103,7 +116,7 @@ impl EvalWindows {
 
     /// Batches of at most `rows` windows; targets that do not count are [`IGNORE`].
     pub fn batches(&self, rows: usize) -> impl Iterator<Item = Batch> + '_ {
-        let part = self.corpus.validation();
+        let part = self.corpus.part(self.part);
         let t = self.block_size;
         self.windows.chunks(rows.max(1)).map(move |windows| {
             let mut batch = Batch {
@@ -152,9 +165,13 @@ impl EvalWindows {
 }
 
 /// See [`EvalWindows::answers`].
-fn judged(corpus: &Corpus, block_size: usize, windows: &[(usize, usize)]) -> Vec<Range<usize>> {
-    let answers = corpus.answers(Part::Validation);
-    let documents: Vec<usize> = corpus.documents(Part::Validation).collect();
+fn judged(
+    (corpus, part): (&Corpus, Part),
+    block_size: usize,
+    windows: &[(usize, usize)],
+) -> Vec<Range<usize>> {
+    let answers = corpus.answers(part);
+    let documents: Vec<usize> = corpus.documents(part).collect();
     let mut judged = Vec::new();
     for (idx, (start, masked)) in windows.iter().enumerate() {
         // The window's targets begin one token after its inputs.

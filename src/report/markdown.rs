@@ -14,6 +14,9 @@ pub fn page(study: &StudyReport) -> String {
         page += &format!("{}\n\n", terms.hypothesis.rationale);
     }
     page += "## Verdict\n\n";
+    for why in &study.verdict.exploratory {
+        page += &format!("**Exploratory: no test of the claim: {why}.**\n\n");
+    }
     for arm in &study.verdict.arms {
         page += &format!("- **{}**\n", arm.headline(&study.verdict.rule));
     }

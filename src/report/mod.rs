@@ -83,6 +83,9 @@ impl StudyReport {
                 terms.decision.metric.unit()
             );
         }
+        for why in &self.verdict.exploratory {
+            text += &format!("exploratory: no test of the claim: {why}\n");
+        }
         for arm in &self.verdict.arms {
             text += &format!("verdict   {}\n", arm.headline(&self.verdict.rule));
             for (corpus, difference) in &arm.by_corpus {

@@ -10,7 +10,7 @@ use crate::{
     },
     study::{
         contract::{ArmTerms, Contract},
-        verdict::{ArmVerdict, Pair, Verdict, digits},
+        verdict::{ArmVerdict, Looks, Pair, Verdict, digits},
     },
 };
 use std::collections::BTreeSet;
@@ -238,6 +238,25 @@ fn ended<'a>(trial: &TrialRecords, corpora: impl Iterator<Item = &'a str>) -> Ve
     cells
 }
 
+fn looks(contract: &Contract) -> String {
+    let rule = contract.rule();
+    let level = match &contract.terms.campaign {
+        Some(place) => format!(
+            "; study {} of the campaign {}, at its level {:.5}",
+            place.earlier + 1,
+            place.campaign.name,
+            place.level
+        ),
+        None => String::new(),
+    };
+    match rule.looks {
+        Looks::Once => format!("fixed: all seeds, then one look{level}"),
+        Looks::EachSeed { first, most } => format!(
+            "anytime: a look after every seed from the {first}th to the {most}th, until each arm is decided{level}"
+        ),
+    }
+}
+
 /// What was agreed, but for the arms.
 pub fn terms(contract: &Contract) -> Table {
     let terms = &contract.terms;
@@ -251,7 +270,7 @@ pub fn terms(contract: &Contract) -> Table {
         ("evaluated on", eval.collect::<Vec<_>>().join(", ")),
         ("margin", format!("±{}", d.margin)),
         ("alpha", d.alpha.to_string()),
-        ("rule", "fixed: all seeds, then one look".to_string()),
+        ("rule", looks(contract)),
         ("seeds", seeds.join(" ")),
         ("tokens per trial", terms.arms[0].tokens.to_string()),
         (

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{EvalWindows, Tokenizer},
+    data::{EvalWindows, Tokenizer, split::Part},
     error::{Error, Result},
     eval::evaluate,
     metrics::EvalRecord,
@@ -82,6 +82,21 @@ impl Restored {
             self.run.batch.rows,
             at,
         )
+    }
+
+    /// The run's evaluation on the locked test parts of the same corpora, whole. A campaign reads
+    /// them once.
+    pub fn evaluate_test(&mut self, session: &Session) -> Result<EvalRecord> {
+        let block = self.run.model.block_size;
+        let windows = self.run.eval.corpora.iter().map(|share| {
+            let corpus = session.corpus(&share.corpus, &self.tokenizer)?;
+            let part = (corpus, Part::Test);
+            let windows = EvalWindows::of_part(part, block, 0, &self.tokenizer)?;
+            Ok((share.weight, Arc::new(windows)))
+        });
+        let windows = windows.collect::<Result<Vec<_>>>()?;
+        let at = (self.step, self.step * self.run.tokens_per_step());
+        evaluate(&self.gpt, &mut self.tape, &windows, self.run.batch.rows, at)
     }
 
     /// Text that goes on from `prompt`. Errors when the prompt has characters that the tokenizer

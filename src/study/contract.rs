@@ -4,8 +4,9 @@
 //! trials that both have in common are still trained once.
 
 use super::{
+    campaign::Place,
     proposal::{Decision, Hypothesis, Limits},
-    verdict::Rule,
+    verdict::{Looks, Rule},
 };
 use crate::{
     device::DeviceClass,
@@ -42,6 +43,9 @@ pub struct Terms {
     /// Why its verdict is no test of the hypothesis, and never will be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exploratory: Vec<String>,
+    /// Of a study that is part of a campaign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Place>,
     /// The control first.
     pub arms: Vec<ArmTerms>,
 }
@@ -99,12 +103,21 @@ impl Contract {
 
     pub fn rule(&self) -> Rule {
         let d = &self.terms.decision;
+        let looks = match (&self.terms.campaign, d.looks()) {
+            // The budget is kept in e-values: one look, through the confidence sequence.
+            (Some(_), Looks::Once) => Looks::EachSeed {
+                first: d.seeds.most(),
+                most: d.seeds.most(),
+            },
+            (_, looks) => looks,
+        };
+        let level = self.terms.campaign.as_ref().map(|place| place.level);
         Rule {
             metric: d.metric,
             margin: d.margin,
-            alpha: d.alpha,
+            alpha: level.map_or(d.alpha, |level| level.min(d.alpha)),
             matched: d.matched,
-            looks: d.looks(),
+            looks,
         }
     }
 

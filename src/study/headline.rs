@@ -45,7 +45,7 @@ impl ArmVerdict {
             rule.margin,
         );
         let clear = e.mean.abs() >= rule.margin;
-        match (self.call, self.pairs_needed) {
+        match (self.call, &self.needed) {
             (Call::Better | Call::Candidate | Call::Worse, _) if !clear => {
                 text += "; smaller than the margin worth acting on"
             }
@@ -53,16 +53,11 @@ impl ArmVerdict {
                 text +=
                     "; one of several arms: to be confirmed by a study of its own on other seeds"
             }
-            (Call::Inconclusive, Some(more)) => {
-                text += &format!(
-                    "; about {} more pairs would see an effect of this size",
-                    more - n
-                );
-            }
-            (Call::Inconclusive, None) => {
-                text += "; no affordable number of seeds would see an effect of this size"
-            }
+            (Call::Inconclusive, Some(needed)) => text += &format!("; {}", needed.in_words()),
             _ => {}
+        }
+        if let Some(worth) = &self.worth {
+            text += &format!("; {}", worth.in_words());
         }
         text
     }

@@ -161,7 +161,9 @@ pub fn table(lines: &[Line]) -> Result<Table> {
             } => {
                 trials.push(&outcome.trial);
                 let arms = &mut seen.entry(study).or_default().outcomes;
-                arms.entry(arm.clone()).or_default().push((**outcome).clone());
+                arms.entry(arm.clone())
+                    .or_default()
+                    .push((**outcome).clone());
             }
             Line::Refused {
                 study,
@@ -269,7 +271,11 @@ fn answer(
         }
         Expect::Resampled { pairs } => (resampled(&rule, &control, *pairs), None),
         Expect::Confounded => {
-            let terms = contract.terms.arms.iter().find(|terms| terms.name == arm.name);
+            let terms = contract
+                .terms
+                .arms
+                .iter()
+                .find(|terms| terms.name == arm.name);
             let why = terms.and_then(|terms| terms.confounded.as_ref());
             match why {
                 Some(why) => (format!("invalid: confounded: {why}"), Some(true)),
@@ -326,7 +332,11 @@ fn subsets(
         rng.shuffle(&mut order);
         let of = |arm: &ArmOutcomes| ArmOutcomes {
             name: arm.name.clone(),
-            outcomes: order.iter().take(n).map(|i| arm.outcomes[*i].clone()).collect(),
+            outcomes: order
+                .iter()
+                .take(n)
+                .map(|i| arm.outcomes[*i].clone())
+                .collect(),
         };
         let verdict = judge(&rule, &of(control), &[of(arm)]);
         hits += usize::from(verdicts.iter().any(|v| v == verdict.arms[0].call.name()));
@@ -377,7 +387,9 @@ impl Table {
 
     /// For a terminal, and for a README: a Markdown table.
     pub fn in_words(&self) -> String {
-        let mut text = String::from("| | hypothesis | truth | must come out | came out | |\n|---|---|---|---|---|---|\n");
+        let mut text = String::from(
+            "| | hypothesis | truth | must come out | came out | |\n|---|---|---|---|---|---|\n",
+        );
         for row in &self.rows {
             let mark = match row.right {
                 Some(true) => "right",
@@ -389,7 +401,9 @@ impl Table {
                 row.id, row.claim, row.truth, row.expected, row.found
             );
         }
-        let minutes = self.minutes.map_or(String::new(), |m| format!(", {m:.1} minutes"));
+        let minutes = self
+            .minutes
+            .map_or(String::new(), |m| format!(", {m:.1} minutes"));
         text + &format!(
             "\n{} trials on {}{minutes}, revision {}\n",
             self.trials, self.machine, self.revision

@@ -3,7 +3,7 @@
 //! Run and study folders are the truth; [`Ledger::rebuild`] makes the index again from them.
 
 use super::{
-    bank::{Entry, Kin, Spread, spreads},
+    bank::{Entry, Kin, Noise, noises},
     contract::{Contract, StudyDir},
     verdict::Verdict,
 };
@@ -215,7 +215,7 @@ impl Ledger {
 
     /// The noise bank of everything that finished: see [`bank`](super::bank). Trials whose parts have
     /// seeds of their own are no repetitions, and stay out.
-    pub fn bank(&self, metric: Metric) -> Result<Vec<Spread>> {
+    pub fn bank(&self, metric: Metric) -> Result<Vec<Noise>> {
         let query = format!(
             "SELECT kin, design, {} FROM trials WHERE state = 'finished' AND crossed = 0 ORDER BY id",
             metric.name()
@@ -231,7 +231,7 @@ impl Ledger {
             let kin = kin.map_err(|e| damaged(&self.path, &e.to_string()))?;
             Ok(Entry { kin, design, value })
         });
-        Ok(spreads(&entries.collect::<Result<Vec<_>>>()?, metric))
+        Ok(noises(&entries.collect::<Result<Vec<_>>>()?, metric))
     }
 
     /// Final values of a design's finished trials, by seed.

@@ -6,17 +6,21 @@
 
 pub mod arms;
 pub mod bank;
+pub mod campaign;
+pub mod confirm;
 pub mod contract;
 pub mod expectation;
 pub mod headline;
 pub mod known_answers;
 pub mod ledger;
+pub mod needed;
 pub mod plan;
 pub mod proposal;
 pub mod queue;
 pub mod runner;
 pub mod seeds;
 pub mod sight;
+pub mod test_part;
 pub mod validity;
 pub mod verdict;
 pub mod worth;

@@ -3,11 +3,13 @@
 
 use super::{
     arms::Arm,
+    campaign::{self, Campaign, Member, Place},
     contract::{ArmTerms, Contract, StudyDir, Terms},
     ledger::Ledger,
     proposal::Study,
     sight::{Sight, sight},
     validity,
+    verdict::Looks,
 };
 use crate::{
     checkpoint,
@@ -42,7 +44,9 @@ pub struct Forecast {
     pub study: String,
     pub claim: String,
     pub metric: Metric,
+    /// At most, where they come one by one.
     pub seeds: usize,
+    pub looks: Looks,
     pub arms: Vec<ArmForecast>,
     /// Distinct trials in all; arms may share some.
     pub trials: usize,
@@ -108,7 +112,8 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
             };
         }
     }
-    let seeds = study.seeds();
+    let own = Own::of(session, &study, &written)?;
+    let seeds = own.seeds;
     let mut trials: Vec<Vec<Trial>> = Vec::new();
     let mut arms: Vec<ArmTerms> = Vec::new();
     for arm in &study.arms {
@@ -158,7 +163,8 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         numerics: env!("WINDTUNNEL_NUMERICS").into(),
         windows: windows[0].clone(),
         seeds,
-        exploratory: Vec::new(),
+        exploratory: own.exploratory,
+        campaign: own.place,
         arms,
     });
     Ok(Planned {
@@ -166,6 +172,45 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         trials,
         overlaps,
     })
+}
+
+/// What a study has of its own among those of its campaign.
+struct Own {
+    seeds: Vec<u64>,
+    place: Option<Place>,
+    exploratory: Vec<String>,
+}
+
+impl Own {
+    /// As it was frozen, or, of a study that is new, after all others. Errors when the campaign's
+    /// file is wrong.
+    fn of(session: &Session, study: &Study, written: &str) -> Result<Self> {
+        let asked = study.seeds();
+        let folder = study.source.path.parent().unwrap_or(Path::new(""));
+        let Some(campaign) = Campaign::of(folder)? else {
+            return Ok(Self {
+                seeds: asked,
+                place: None,
+                exploratory: Vec::new(),
+            });
+        };
+        let members = campaign.members(&session.home)?;
+        let before = |member: &&Member| member.contract.terms.written == written;
+        if let Some(member) = members.iter().find(before) {
+            let terms = &member.contract.terms;
+            return Ok(Self {
+                seeds: terms.seeds.clone(),
+                place: terms.campaign.clone(),
+                exploratory: terms.exploratory.clone(),
+            });
+        }
+        let (seeds, reused) = campaign::seeds(&campaign, &members, &asked);
+        Ok(Self {
+            seeds,
+            place: Some(campaign.next(&members, &folder.display().to_string())?),
+            exploratory: reused.into_iter().collect(),
+        })
+    }
 }
 
 /// Digest of study and recipe as they were written, wherever a tokenizer's file is.
@@ -227,6 +272,18 @@ fn comparable(study: &Study, arms: &[ArmTerms], windows: &[String]) -> Result<()
 }
 
 impl Planned {
+    /// The same study as one that tests nothing: its contract, and so its verdict and report, say so
+    /// for good.
+    pub fn exploratory(mut self) -> Self {
+        let mut terms = self.contract.terms;
+        let declared = "declared exploratory before its first trial".to_string();
+        if !terms.exploratory.contains(&declared) {
+            terms.exploratory.push(declared);
+        }
+        self.contract = Contract::new(terms);
+        self
+    }
+
     /// The forecast, from a few steps timed here, `jobs` at a time as `run` would.
     pub fn forecast(&self, session: &Session, ledger: &Ledger, jobs: usize) -> Result<Forecast> {
         let terms = &self.contract.terms;
@@ -235,6 +292,7 @@ impl Planned {
             claim: terms.hypothesis.claim.clone(),
             metric: terms.decision.metric,
             seeds: terms.seeds.len(),
+            looks: self.contract.rule().looks,
             arms: Vec::new(),
             trials: self.distinct().len(),
             finished: 0,
@@ -395,6 +453,9 @@ impl Forecast {
                 "use fewer --jobs, or a smaller batch.rows_per_pass",
             );
         }
-        self.sight.check(&self.study, self.seeds, self.metric)
+        match contract.terms.exploratory.is_empty() {
+            true => self.sight.check(&self.study, self.seeds, self.metric),
+            false => Ok(()),
+        }
     }
 }

@@ -6,6 +6,7 @@
 use super::{
     contract::{Contract, StudyDir},
     ledger::Ledger,
+    needed,
     plan::Planned,
     queue::{Next, Queue},
     validity,
@@ -236,6 +237,7 @@ pub fn judge_again(home: &Path, contract: &Contract) -> Result<Verdict> {
         let effect = arm.effect.as_ref();
         arm.worth = effect.and_then(|e| worth(e.mean, (e.low, e.high), &curve));
     }
+    needed::fill(&mut verdict);
     Ok(verdict)
 }
 

@@ -1,11 +1,21 @@
 //! What a design can see: the smallest effect that its seeds tell from none, by the spread of earlier
 //! trials. It plans and refuses; it never decides.
 
-use super::{bank::Spread, ledger::Ledger, plan::Planned};
+use super::{
+    bank::Noise,
+    ledger::Ledger,
+    plan::Planned,
+    proposal::{Direction, Prediction},
+};
 use crate::{
     error::{Error, Kind, Result},
     metrics::Metric,
-    stats::{paired::paired, power, simultaneous_confidence},
+    stats::{
+        anytime::Anytime,
+        chances::{self, Chances, Fixed},
+        power, simultaneous_confidence,
+        variance::Spread,
+    },
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +32,18 @@ pub struct Sight {
     /// Seen with chance 0.8, in the metric's unit.
     pub smallest: Option<f64>,
     pub margin: f64,
+    /// The chance of each verdict, under the predicted effect and under none, where σ is known.
+    pub outlook: Vec<Outlook>,
+}
+
+/// What to expect if the true effect is this one, by either rule with as many seeds at most.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outlook {
+    /// Arm less control, in the metric's unit.
+    pub effect: f64,
+    pub predicted: bool,
+    pub fixed: Chances,
+    pub anytime: Chances,
 }
 
 /// A standard deviation and where it is from.
@@ -30,6 +52,7 @@ pub struct Sigma {
     pub value: f64,
     /// As low as it may well be, given so few values.
     pub lowest: f64,
+    pub degrees_of_freedom: f64,
     /// Trials, or pairs, that it rests on.
     pub n: usize,
     pub from: &'static str,
@@ -47,15 +70,50 @@ pub fn sight(planned: &Planned, ledger: &Ledger) -> Result<Sight> {
     let terms = &planned.contract.terms;
     let d = &terms.decision;
     let confidence = simultaneous_confidence(d.alpha, terms.arms.len() - 1);
-    let smallest_sd = power::smallest_effect(d.seeds.most(), 1.0 - confidence, POWER);
+    let seeds = d.seeds.most();
+    let smallest_sd = power::smallest_effect(seeds, 1.0 - confidence, POWER);
     let sigma = sigma(planned, ledger)?;
+    let outlook = sigma.as_ref().map(|sigma| {
+        let spread = sigma.spread();
+        let rule = (1.0 - confidence, d.margin, seeds);
+        let predicted = terms.hypothesis.prediction.as_ref().map(signed);
+        let effects = predicted.map(|effect| (effect, true));
+        let none = (predicted != Some(0.0)).then_some((0.0, false));
+        let effects = effects.into_iter().chain(none);
+        effects
+            .map(|effect| outlook(rule, effect, &spread))
+            .collect()
+    });
     Ok(Sight {
         confidence,
         smallest_sd,
         smallest: sigma.as_ref().map(|sigma| sigma.value * smallest_sd),
         sigma,
         margin: d.margin,
+        outlook: outlook.unwrap_or_default(),
     })
+}
+
+/// A predicted effect with its sign: less is better.
+fn signed(prediction: &Prediction) -> f64 {
+    match prediction.direction {
+        Direction::Better => -prediction.effect,
+        Direction::Worse => prediction.effect,
+        Direction::Equivalent => 0.0,
+    }
+}
+
+fn outlook(
+    (alpha, margin, n): (f64, f64, usize),
+    (effect, predicted): (f64, bool),
+    spread: &Spread,
+) -> Outlook {
+    Outlook {
+        effect,
+        predicted,
+        fixed: chances::fixed(&Fixed { n, alpha, margin }, effect, spread),
+        anytime: chances::anytime(&Anytime::new(alpha, margin), n, effect, spread),
+    }
 }
 
 /// The spread of paired differences: of this study's own pairs where there are enough, else that of
@@ -74,38 +132,47 @@ fn sigma(planned: &Planned, ledger: &Ledger) -> Result<Option<Sigma>> {
             .filter_map(|(seed, a)| Some(a - values[0].get(seed)?));
         shared.collect()
     };
-    let widest = |samples: Vec<Vec<f64>>| -> Option<(f64, usize)> {
-        samples
-            .iter()
-            .filter(|sample| sample.len() >= FEWEST)
-            .filter_map(|sample| Some((paired(sample, 0.95)?.sd, sample.len())))
-            .filter(|(sd, _)| *sd > 0.0)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-    };
-    let sigma = |(value, n): (f64, usize), from: &'static str| Sigma {
-        value,
-        lowest: power::lowest_sd(value, n),
-        n,
-        from,
+    let widest = |samples: Vec<Vec<f64>>| -> Option<Spread> {
+        let spreads = samples.iter().filter(|sample| sample.len() >= FEWEST);
+        let spreads = spreads.filter_map(|sample| Spread::of(sample));
+        let spreads = spreads.filter(|spread| spread.sd > 0.0);
+        spreads.max_by(|a, b| a.sd.total_cmp(&b.sd))
     };
     if let Some(found) = widest(values[1..].iter().map(differences).collect()) {
-        return Ok(Some(sigma(found, "pairs of these arms")));
+        return Ok(Some(Sigma::new(found, "pairs of these arms")));
     }
-    let independent = |(sd, n): (f64, usize)| (sd * std::f64::consts::SQRT_2, n);
+    let independent = |spread: Spread| spread.scaled(std::f64::consts::SQRT_2);
     let alone = values
         .iter()
         .map(|of_arm| of_arm.values().copied().collect());
     if let Some(found) = widest(alone.collect()) {
-        return Ok(Some(sigma(independent(found), "seeds of one arm")));
+        return Ok(Some(Sigma::new(independent(found), "seeds of one arm")));
     }
-    let like = Spread::like(&ledger.bank(metric)?, &planned.trials[0][0]);
-    Ok(like.map(|spread| {
-        let n = spread.degrees_of_freedom + 1;
-        sigma(
-            independent((spread.sd, n)),
-            "trials like these in the noise bank",
-        )
+    let like = Noise::like(&ledger.bank(metric)?, &planned.trials[0][0]);
+    Ok(like.map(|noise| {
+        let from = "trials like these in the noise bank";
+        Sigma::new(independent(noise.spread()), from)
     }))
+}
+
+impl Sigma {
+    fn new(spread: Spread, from: &'static str) -> Self {
+        let n = spread.df as usize + 1;
+        Self {
+            value: spread.sd,
+            lowest: power::lowest_sd(spread.sd, n),
+            degrees_of_freedom: spread.df,
+            n,
+            from,
+        }
+    }
+
+    fn spread(&self) -> Spread {
+        Spread {
+            sd: self.value,
+            df: self.degrees_of_freedom,
+        }
+    }
 }
 
 impl Sight {

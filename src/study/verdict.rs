@@ -16,14 +16,13 @@ pub use super::{
     expectation::Expectation,
     headline::{Percent, digits},
 };
-use super::{proposal::Matched, worth::Worth};
+use super::{needed::Needed, proposal::Matched, worth::Worth};
 use crate::{
     metrics::{Cost, Metric, Outcome},
     stats::{
         anytime::{Anytime, Look},
         decision::Decision,
         paired::{Paired, paired},
-        power::pairs_needed,
         sign::sign_test,
         simultaneous_confidence,
     },
@@ -133,8 +132,9 @@ pub struct ArmVerdict {
     pub diverged: (usize, usize),
     /// Two-sided probability of the exact sign test, when a trial diverged.
     pub sign_p: Option<f64>,
-    /// Pairs that would see an effect of this size with chance .8, when inconclusive.
-    pub pairs_needed: Option<usize>,
+    /// What would decide, when inconclusive; filled in where a verdict is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<Needed>,
     /// Why the comparison is invalid.
     pub invalid: Option<String>,
     /// Mean paired difference in bits per byte of each evaluated corpus, where all trials finished.
@@ -170,9 +170,6 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exploratory: Vec<String>,
 }
-
-/// More pairs than this are not proposed to anyone.
-const MOST_PAIRS: usize = 1000;
 
 /// Judges every arm against the control. Arms have one outcome for each seed of the control; of a
 /// study that looks after every seed, those after its stop change nothing.
@@ -286,7 +283,7 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) 
         effect: None,
         diverged,
         sign_p: None,
-        pairs_needed: None,
+        needed: None,
         invalid: invalid(rule, control, arm),
         by_corpus: by_corpus(control, arm),
         looks: looks(rule, &differences, alpha),
@@ -330,10 +327,6 @@ fn by_interval(verdict: &mut ArmVerdict, rule: &Rule, differences: &[f64], alpha
         return;
     };
     verdict.call = call(&effect, rule.margin);
-    if verdict.call == Call::Inconclusive && effect.sd > 0.0 {
-        let size = effect.mean.abs() / effect.sd;
-        verdict.pairs_needed = pairs_needed(size, alpha, 0.8, MOST_PAIRS).filter(|n| *n > effect.n);
-    }
 }
 
 /// What a look saw, where its interval is not the whole line.
@@ -356,7 +349,7 @@ impl ArmVerdict {
         self.call = Call::Invalid;
         self.effect = None;
         self.log_e = None;
-        self.pairs_needed = None;
+        self.needed = None;
         self.invalid = Some(why);
     }
 }

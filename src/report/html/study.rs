@@ -95,6 +95,9 @@ impl Page<'_> {
                 p.kind { "Study " code { (self.contract.id) } }
                 h1 dir="auto" { (hypothesis.claim) }
                 @if !hypothesis.rationale.is_empty() { p.rationale dir="auto" { (hypothesis.rationale) } }
+                @for why in &self.contract.terms.exploratory {
+                    p.unjudged { b { "Exploratory" } ": no test of the claim: " (why) "." }
+                }
                 @match self.verdict {
                     Some(verdict) => (verdicts(verdict)),
                     None => p.unjudged role="status" { (self.how_far()) },
