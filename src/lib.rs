@@ -41,8 +41,11 @@
 //! Studies:
 //!
 //! - [`stats`]: paired intervals, power, the sign test. Pure functions.
-//! - [`study`]: `proposal` and `arms` check a study file, `plan` says what it costs and what it can
-//!   see, `contract` freezes it, `runner` trains, `verdict` judges, `ledger` indexes.
+//! - [`study`]: `proposal` and `arms` check a study file, `validity` whether its arms can be compared,
+//!   `plan` says what it costs and `sight` what it can see, by the noise `bank`; `contract` freezes
+//!   it, `runner` trains, `verdict` judges, `needed` and `worth` say what more would do and what the
+//!   effect is worth, `ledger` indexes. A `campaign` shares one error budget among studies.
+//!   `known_answers` puts hypotheses whose truth is known to the whole of it.
 //! - [`report`]: Markdown, SVG, and one HTML page. [`cli`]: parse, call, print.
 //!
 //! # Layers
@@ -102,7 +105,7 @@
 //! # Left out on purpose, for now
 //!
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
-//! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
+//! into one program (the axis is there, the planner uses K = 1), bf16,
 //! tokenizers that lose or change characters, and everything that talks to Claude.
 pub mod checkpoint;
 pub mod cli;

@@ -244,11 +244,14 @@ impl Calibration<'_> {
         let file = folder.join(&study).display().to_string();
         let jobs = self.jobs.map(|jobs| jobs.to_string());
         let mut args = vec!["run", &file, "--json"];
+        if hypothesis.exploratory {
+            args.push("--exploratory");
+        }
         if let Some(jobs) = &jobs {
             args.extend(["--jobs", jobs]);
         }
         let (status, said) = self.output(&args)?;
-        if status == 2 && matches!(hypothesis.expect, Expect::Refused(_)) {
+        if [2, 3].contains(&status) && matches!(hypothesis.expect, Expect::Refused(_)) {
             let words = said["problem"].as_str().unwrap_or_default().into();
             return Ok(vec![Line::Refused {
                 study,

@@ -37,6 +37,9 @@ pub struct Hypothesis {
     /// The arm that is judged; of a study that is to be refused, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arm: Option<String>,
+    /// Whether the study is run although it is blind, to see what it then says.
+    #[serde(default)]
+    pub exploratory: bool,
     pub expect: Expect,
 }
 
@@ -229,7 +232,7 @@ fn refusal(words: &str, seen: &Seen) -> (String, String, Option<bool>) {
     match &seen.refused {
         None => (expected, "was not refused".into(), Some(false)),
         Some((status, said)) => {
-            let right = *status == 2 && said.contains(words);
+            let right = [2, 3].contains(status) && said.contains(words);
             (expected, format!("status {status}: {said}"), Some(right))
         }
     }

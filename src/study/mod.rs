@@ -1,5 +1,8 @@
 //! Studies: from a hypothesis to a verdict.
 //!
+//! [`validity`] finds what makes a comparison void, before and after; [`sight`] says what seeds can see, by the noise [`bank`];
+//! a [`campaign`] shares one error budget among studies, and a candidate is confirmed by a study that [`confirm`] writes.
+//!
 //! [`proposal`] reads a study file, [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
 //! costs and what it can see; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`]; [`verdict`] judges;
 //! [`ledger`] keeps the index of it all.
