@@ -21,8 +21,8 @@
 //! Training, from the bottom up:
 //!
 //! - [`rng`]: counter-based streams, found by seed and name. There is no generator state anywhere.
-//! - [`real`], [`memory`], [`pool`]: numbers and their vector loops, buffers that are reused every
-//!   step, a thread pool that does not spin for ever.
+//! - [`real`], [`memory`], [`pool`], [`profile`]: numbers and their vector loops, buffers that are
+//!   reused every step, a thread pool that does not spin for ever, a stopwatch for its ops.
 //! - [`params`]: parameters, gradients and moments as flat arenas in one fixed order, every tensor
 //!   with the leading pack axis K.
 //! - [`tape`] and [`ops`]: a tape that records fused ops, each with its own backward, and *composed*
@@ -51,7 +51,7 @@
 //!
 //! ```text
 //! error rng digest files toml_file stats
-//! memory pool real
+//! memory pool profile real
 //! device
 //! params tape ops
 //! schedule data model optim
@@ -121,6 +121,7 @@ pub mod ops;
 pub mod optim;
 pub mod params;
 pub mod pool;
+pub mod profile;
 pub mod real;
 pub mod recipe;
 pub mod report;
