@@ -36,7 +36,8 @@
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
+//!   opened corpora and trials. [`bench`]: where a step's time goes, beside what the processor could
+//!   do at most. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
 //!
@@ -61,7 +62,7 @@
 //! run_dir trunk
 //! train
 //! recipe home
-//! session
+//! session bench
 //! study hf
 //! report
 //! cli
@@ -104,6 +105,7 @@
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
 //! tokenizers that lose or change characters, and everything that talks to Claude.
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
