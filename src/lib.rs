@@ -36,7 +36,7 @@
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials. [`bench`]: where a step's time goes, beside what the processor could
+//!   opened corpora and trials. [`calibration`]: what runs cost on this machine. [`bench`]: where a step's time goes, beside what the processor could
 //!   do at most. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
@@ -62,7 +62,7 @@
 //! run_dir trunk
 //! train
 //! recipe home
-//! session bench
+//! session bench calibration
 //! study hf
 //! report
 //! cli
@@ -106,6 +106,7 @@
 //! into one program (the axis is there, the planner uses K = 1), bf16, rules that allow peeking,
 //! tokenizers that lose or change characters, and everything that talks to Claude.
 pub mod bench;
+pub mod calibration;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

@@ -199,12 +199,19 @@ impl Trainer {
     /// of tokens in them.
     pub fn evaluate_passes(&mut self, windows: &EvalWindows, passes: usize) -> Result<u64> {
         let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
+        let rows = match self.run.batch.rows_per_pass {
+            0 => rows,
+            n => n,
+        };
         let mut tokens = 0;
         for batch in windows.batches(rows).take(passes) {
             self.tape.begin(Mode::Eval);
             let inputs: Arc<[u32]> = batch.inputs.into();
-            self.gpt
-                .loss(&mut self.tape, (&inputs, &batch.targets), t, 1.0)?;
+            let pass = (&inputs, &batch.targets[..]);
+            match windows.answers() {
+                None => drop(self.gpt.loss(&mut self.tape, pass, t, 1.0)?),
+                Some(_) => drop(self.gpt.scores(&mut self.tape, pass, t)?),
+            }
             tokens += inputs.len() as u64;
         }
         Ok(tokens)

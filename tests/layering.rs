@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 15] = [
     &["run_dir", "trunk"],
     &["train"],
     &["recipe", "home"],
-    &["session", "bench"],
+    &["session", "bench", "calibration"],
     &["study", "hf"],
     &["report"],
     &["cli"],
