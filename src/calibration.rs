@@ -102,6 +102,9 @@ pub struct Entry {
     pub learnt: Option<Learnt>,
     /// Seconds since 1970 at which it was measured.
     pub at: u64,
+    /// It was but a glance, since somebody waited for the first step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub glance: bool,
 }
 
 /// A run that took this much more or less than foreseen would be no surprise after a probe alone:
@@ -111,11 +114,12 @@ const PROBED: f64 = 0.15;
 const LEAST: f64 = 0.05;
 
 impl Entry {
-    pub fn new(timing: Timing) -> Self {
+    pub fn new(timing: Timing, glance: bool) -> Self {
         Self {
             timing,
             learnt: None,
             at: now(),
+            glance,
         }
     }
 
@@ -314,7 +318,7 @@ mod tests {
     fn runs_that_take_twice_as_long_double_the_estimate_and_narrow_it() {
         let key = Key("k".into());
         let mut calibration = Calibration::default();
-        calibration.put(key.clone(), Entry::new(TIMING));
+        calibration.put(key.clone(), Entry::new(TIMING, false));
         let before = calibration.get(&key).unwrap();
         let foreseen = before.run_seconds(&run(10, 0), 0);
         for _ in 0..4 {
@@ -351,7 +355,7 @@ mod tests {
         // Nothing new makes no file.
         calibration.keep(dir.path()).unwrap();
         assert!(!Calibration::path(dir.path()).exists());
-        calibration.put(Key("k".into()), Entry::new(TIMING));
+        calibration.put(Key("k".into()), Entry::new(TIMING, false));
         calibration.keep(dir.path()).unwrap();
         assert_eq!(Calibration::read(dir.path()).unwrap(), calibration);
         let text = fs::read_to_string(Calibration::path(dir.path())).unwrap();

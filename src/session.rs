@@ -302,10 +302,13 @@ impl Session {
     /// it, else timed here.
     pub fn timing(&self, trial: &Trial, jobs: usize, effort: Effort) -> Result<(Key, Entry)> {
         let key = Key::new(&trial.run, &self.compute.class, jobs);
-        if let Some(entry) = self.calibrated(|calibration| calibration.get(&key))? {
+        let glance = effort == Effort::Quick;
+        if let Some(entry) = self.calibrated(|calibration| calibration.get(&key))?
+            && (glance || !entry.glance || entry.learnt.is_some())
+        {
             return Ok((key, entry));
         }
-        let entry = Entry::new(self.probe(&trial.run, &trial.data, jobs, effort)?);
+        let entry = Entry::new(self.probe(&trial.run, &trial.data, jobs, effort)?, glance);
         self.calibrated(|calibration| calibration.put(key.clone(), entry))?;
         Ok((key, entry))
     }

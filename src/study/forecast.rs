@@ -72,7 +72,8 @@ pub struct ArmForecast {
     pub steps_per_trial: u64,
     pub tokens_per_trial: u64,
     pub flops_per_trial: f64,
-    pub seconds_per_trial: f64,
+    /// `None` where all its trials have ended.
+    pub seconds_per_trial: Option<f64>,
 }
 
 /// A forecast's trials in time.
@@ -92,6 +93,9 @@ struct Left<'a> {
     finished: bool,
 }
 
+/// By arm.
+type Entries = Vec<Option<(Key, Entry)>>;
+
 /// Where fewer trials than jobs run for a smaller share of the time, their speed is not measured.
 const UNEVEN: f64 = 0.03;
 
@@ -106,8 +110,8 @@ impl Planned {
         let terms = &self.contract.terms;
         // Before anything is timed, which takes memory of its own.
         let base = session.resident();
-        let entries = self.entries(session, jobs, effort)?;
         let left = self.left()?;
+        let entries = self.entries(session, &left, (jobs, effort))?;
         let timed = self.timed(session, (&left, &entries), (jobs, effort))?;
         let arms = terms.arms.iter().zip(&entries);
         let tokens = |left: &Left| {
@@ -125,7 +129,7 @@ impl Planned {
             metric: terms.decision.metric,
             seeds: terms.seeds.len(),
             arms: arms
-                .map(|(arm, (_, entry))| ArmForecast {
+                .map(|(arm, known)| ArmForecast {
                     name: arm.name.clone(),
                     factor: arm.factor.clone(),
                     changes: arm.changes.clone(),
@@ -133,7 +137,7 @@ impl Planned {
                     steps_per_trial: arm.run.steps,
                     tokens_per_trial: arm.tokens,
                     flops_per_trial: arm.flops,
-                    seconds_per_trial: entry.run_seconds(&arm.run, 0),
+                    seconds_per_trial: known.as_ref().map(|(_, e)| e.run_seconds(&arm.run, 0)),
                 })
                 .collect(),
             trials: left.len(),
@@ -151,12 +155,21 @@ impl Planned {
         })
     }
 
-    /// Of each arm, what is known of its kind of run beside others like it.
-    fn entries(&self, session: &Session, jobs: usize, effort: Effort) -> Result<Vec<(Key, Entry)>> {
-        let first = self.trials.iter().map(|of_arm| &of_arm[0]);
-        first
-            .map(|trial| session.timing(trial, jobs, effort))
-            .collect()
+    /// Of each arm, what is known of its kind of run beside others like it; nothing where all its
+    /// trials have ended.
+    fn entries(
+        &self,
+        session: &Session,
+        left: &[Left],
+        (jobs, effort): (usize, Effort),
+    ) -> Result<Entries> {
+        let arms = self.trials.iter().enumerate();
+        let known = arms.map(|(arm_idx, of_arm)| {
+            let open = left.iter().any(|l| l.arm_idx == arm_idx && !l.finished);
+            let timing = || session.timing(&of_arm[0], jobs, effort);
+            open.then(timing).transpose()
+        });
+        known.collect()
     }
 
     /// Every trial once, in the order in which they start, with what need not be trained.
@@ -196,55 +209,42 @@ impl Planned {
     fn timed(
         &self,
         session: &Session,
-        (left, entries): (&[Left], &[(Key, Entry)]),
+        (left, entries): (&[Left], &Entries),
         (jobs, effort): (usize, Effort),
     ) -> Result<Timed> {
-        let mut items: Vec<Item> = left
-            .iter()
-            .map(|left| item(left, &entries[left.arm_idx].1))
-            .collect();
+        let known = |left: &Left| match left.finished {
+            true => None,
+            false => entries[left.arm_idx].as_ref(),
+        };
+        let item = |left| item(left, known(left).map(|(_, entry)| entry));
+        let mut items: Vec<Item> = left.iter().map(item).collect();
         let mut span = makespan(&items, jobs);
         if jobs > 1 && span.uneven_seconds > UNEVEN * span.seconds {
             // How much quicker they are alone is worth knowing.
-            for (left, item) in left
-                .iter()
-                .zip(&mut items)
-                .filter(|(left, _)| !left.finished)
-            {
-                let (_, alone) = session.timing(left.trial, 1, effort)?;
-                let beside = &entries[left.arm_idx].1.timing;
-                item.alone = beside.seconds_per_step / alone.timing.seconds_per_step;
-                if !(item.alone.is_finite() && item.alone > 0.0) {
-                    item.alone = 1.0;
+            for (left, item) in left.iter().zip(&mut items) {
+                if let Some((_, beside)) = known(left) {
+                    let (_, alone) = session.timing(left.trial, 1, effort)?;
+                    item.alone = times_quicker(beside, &alone);
                 }
             }
             span = makespan(&items, jobs);
         }
-        let unfinished = || left.iter().filter(|left| !left.finished);
-        let known = |left: &Left| entries[left.arm_idx].1;
-        let runs = |entry: Entry| entry.learnt.map_or(0, |learnt| learnt.runs);
+        let open = || left.iter().filter_map(known).map(|(_, entry)| entry);
+        let runs = |entry: &Entry| entry.learnt.map_or(0, |learnt| learnt.runs);
         let basis = Basis {
-            uncertainty: unfinished()
-                .map(|left| known(left).uncertainty())
-                .fold(0.0, f64::max),
-            runs: unfinished()
-                .map(|left| runs(known(left)))
-                .min()
-                .unwrap_or(0),
-            age_seconds: unfinished()
-                .map(|left| known(left).age_seconds())
-                .max()
-                .unwrap_or(0),
+            uncertainty: open().map(Entry::uncertainty).fold(0.0, f64::max),
+            runs: open().map(runs).min().unwrap_or(0),
+            age_seconds: open().map(Entry::age_seconds).max().unwrap_or(0),
         };
         let whole = left
             .iter()
             .zip(&span.item_seconds)
-            .filter(|(left, _)| !left.finished && left.done == 0);
-        let whole = whole.map(|(left, seconds)| {
-            let (key, entry) = entries[left.arm_idx].clone();
-            let seconds = seconds - entry.timing.start_seconds;
-            (left.trial.id.to_string(), (key, entry, seconds))
-        });
+            .filter_map(|(left, seconds)| {
+                let (key, entry) = known(left).filter(|_| left.done == 0)?;
+                let seconds = seconds - entry.timing.start_seconds;
+                let id = left.trial.id.to_string();
+                Some((id, (key.clone(), *entry, seconds)))
+            });
         Ok(Timed {
             trial_seconds: span.item_seconds.iter().sum(),
             whole: whole.collect(),
@@ -254,30 +254,37 @@ impl Planned {
     }
 }
 
-/// A trial as the makespan sees it.
-fn item(left: &Left, entry: &Entry) -> Item {
+/// How many times quicker a run is alone than beside others; 1 where that is no number.
+fn times_quicker(beside: &Entry, alone: &Entry) -> f64 {
+    let ratio = beside.timing.seconds_per_step / alone.timing.seconds_per_step;
+    match ratio.is_finite() && ratio > 0.0 {
+        true => ratio,
+        false => 1.0,
+    }
+}
+
+/// A trial as the makespan sees it; nothing is known of one that has ended.
+fn item(left: &Left, entry: Option<&Entry>) -> Item {
     let trial = left.trial;
-    let seconds = match left.finished {
-        true => 0.0,
-        false => entry.run_seconds(&trial.run, left.done),
+    let Some(entry) = entry else {
+        return Item {
+            seconds: 0.0,
+            alone: 1.0,
+            memory_bytes: 0,
+            trunk: trial.trunk.clone(),
+            trunk_seconds: None,
+        };
     };
-    let trunk = trial.trunk.as_ref();
-    let share = |trunk: &Trunk| {
-        let ahead = trunk.step().saturating_sub(left.done);
-        ahead as f64 / (trial.run.steps - left.done).max(1) as f64
-    };
+    let seconds = entry.run_seconds(&trial.run, left.done);
+    let ahead = |trunk: &Trunk| trunk.step().saturating_sub(left.done) as f64;
+    let steps = (trial.run.steps - left.done).max(1) as f64;
+    let trunk = trial.trunk.as_ref().filter(|trunk| !trunk.is_whole());
     Item {
         seconds,
         alone: 1.0,
-        memory_bytes: if left.finished {
-            0
-        } else {
-            entry.timing.memory_bytes
-        },
-        trunk: trunk.cloned(),
-        trunk_seconds: trunk
-            .filter(|trunk| !left.finished && !trunk.is_whole())
-            .map(|trunk| seconds * share(trunk)),
+        memory_bytes: entry.timing.memory_bytes,
+        trunk: trial.trunk.clone(),
+        trunk_seconds: trunk.map(|trunk| seconds * ahead(trunk) / steps),
     }
 }
 

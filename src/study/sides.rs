@@ -265,16 +265,20 @@ fn bound(planned: &Planned, sides: Sides, one_each: &Forecast) -> Result<f64> {
     for trial in planned.distinct() {
         left += usize::from(trial.dir.outcome()?.is_none());
     }
-    let seconds = one_each.arms.iter().map(|arm| arm.seconds_per_trial);
-    let mean = seconds.sum::<f64>() / one_each.arms.len() as f64;
+    let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
+    let quickest = seconds.fold(f64::INFINITY, f64::min);
+    if left == 0 || quickest.is_infinite() {
+        return Ok(0.0);
+    }
     let rounds = left.div_ceil(sides.jobs);
-    Ok(rounds as f64 * mean / sides.threads as f64 / 60.0)
+    Ok(rounds as f64 * quickest / sides.threads as f64 / 60.0)
 }
 
-/// Of the slowest arm.
+/// Of the slowest arm, its evaluations spread over its steps.
 fn step_seconds(forecast: &Forecast) -> f64 {
     let arms = forecast.arms.iter();
-    let seconds = arms.map(|arm| arm.seconds_per_trial / arm.steps_per_trial.max(1) as f64);
+    let seconds =
+        arms.filter_map(|arm| Some(arm.seconds_per_trial? / arm.steps_per_trial.max(1) as f64));
     seconds.fold(0.0, f64::max)
 }
 
