@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
+mod bench;
 mod compare;
 mod data;
 mod doctor;
@@ -107,6 +108,8 @@ enum Command {
     New(new::Command),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
+    /// Time training steps, and say where their time goes
+    Bench(bench::Args),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -187,6 +190,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Data(command) => data::run(global, &command, output),
         Command::Tokenizer(command) => tokenizer::run(global, &command, output),
         Command::New(command) => new::run(command, output),
+        Command::Bench(args) => bench::run(global, args, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {
             clap_complete::generate(

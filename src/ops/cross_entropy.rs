@@ -9,6 +9,7 @@ use crate::{
     ops::gemm::{Mat, MatMut, gemm},
     params::Param,
     pool::Pool,
+    profile::Half,
     real::{Real, max, simd, sum},
     tape::{Into, Mode, PIECE, Shape, Tape, Value},
 };
@@ -171,6 +172,7 @@ impl<R: Real> Tape<R> {
         self.memory.give(logits);
         self.memory.give(slopes);
         self.memory.give(nats);
+        self.lap("cross_entropy", Half::Forward);
         Ok(losses)
     }
 
