@@ -9,7 +9,10 @@ use crate::{
     optim::Optimizer,
     params::{Params, Spec},
 };
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorInfo, TensorView},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
@@ -136,7 +139,7 @@ fn write<E: Serialize>(
     };
     let header = serde_json::to_string(&header).expect("a header is plain data");
     let metadata = HashMap::from([(KEY.to_string(), header)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| {
+    let head = head(&tensors, metadata).map_err(|e| {
         Error::failed(
             dir.display().to_string(),
             e.to_string(),
@@ -144,8 +147,34 @@ fn write<E: Serialize>(
         )
     })?;
     let path = path(dir, step);
-    crate::files::replace(&path, &bytes)?;
+    // From where they are: a copy of all of it would be the most that a run ever holds.
+    let data = tensors.iter().map(|(_, view)| view.data());
+    crate::files::replace_by_pieces(&path, [&head[..]].into_iter().chain(data))?;
     Ok(path)
+}
+
+/// What a safetensors file begins with: the length of its header, and its header, in whole eights.
+fn head(
+    tensors: &[(String, TensorView)],
+    metadata: HashMap<String, String>,
+) -> std::result::Result<Vec<u8>, safetensors::SafeTensorError> {
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, view)| {
+        let start = end;
+        end += view.data().len();
+        let info = TensorInfo {
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            data_offsets: (start, end),
+        };
+        (name.clone(), info)
+    });
+    let metadata = Metadata::new(Some(metadata), infos.collect())?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut head = (header.len() as u64).to_le_bytes().to_vec();
+    head.extend(header);
+    Ok(head)
 }
 
 /// A checkpoint's bytes, read whole.

@@ -8,7 +8,11 @@ use crate::{
 };
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::{fs, str::FromStr};
+use std::{
+    fs,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// What `--device` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -243,6 +247,46 @@ impl Machine {
     }
 }
 
+/// Bytes that this process holds in memory at present, and the most that it ever held since the
+/// last [`Resident::forget_peak`]; zeros where the system does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resident {
+    pub now: u64,
+    pub peak: u64,
+}
+
+impl Resident {
+    pub fn read() -> Self {
+        let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kib = |name: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.unwrap_or(0) * 1024
+        };
+        Self {
+            now: kib("VmRSS:"),
+            peak: kib("VmHWM:"),
+        }
+    }
+
+    /// Counts the peak anew from now on, for this process alone; [`peak_memory_bytes`] remembers
+    /// the old one. Whether the system does that.
+    pub fn forget_peak() -> bool {
+        EARLIER_PEAK.fetch_max(Self::read().peak, Ordering::Relaxed);
+        fs::write("/proc/self/clear_refs", "5").is_ok()
+    }
+}
+
+/// Peaks that [`Resident::forget_peak`] forgot.
+static EARLIER_PEAK: AtomicU64 = AtomicU64::new(0);
+
+/// The most bytes that this process ever held in memory; 0 where the system does not say.
+pub fn peak_memory_bytes() -> u64 {
+    EARLIER_PEAK
+        .load(Ordering::Relaxed)
+        .max(Resident::read().peak)
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -258,6 +302,18 @@ mod tests {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         assert!("cuda:x".parse::<DeviceChoice>().is_err());
         assert!("gpu".parse::<DeviceChoice>().is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_is_what_was_held_at_once() {
+        const BYTES: usize = 64 << 20;
+        let before = Resident::read().now;
+        drop(vec![1u8; BYTES]);
+        assert!(peak_memory_bytes() >= before + BYTES as u64 / 2);
+        assert!(Resident::forget_peak());
+        // What was forgotten is not what the process held at most.
+        assert!(peak_memory_bytes() >= before + BYTES as u64 / 2);
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -3,19 +3,29 @@
 use crate::error::{Error, Result};
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{BufWriter, Write},
     path::Path,
 };
 
 /// Replaces `path` with `bytes` so that a reader, or a kill, sees the old file or the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_by_pieces(path, [bytes])
+}
+
+/// The same with pieces one after another, which need not stand in one buffer.
+pub fn replace_by_pieces<'a>(
+    path: &Path,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        let mut file = BufWriter::new(File::create(&temporary)?);
+        for piece in pieces {
+            file.write_all(piece)?;
+        }
+        file.into_inner()?.sync_all()?;
         fs::rename(&temporary, path)
     };
     write().map_err(|e| {

@@ -21,8 +21,8 @@
 //! Training, from the bottom up:
 //!
 //! - [`rng`]: counter-based streams, found by seed and name. There is no generator state anywhere.
-//! - [`real`], [`memory`], [`pool`]: numbers and their vector loops, buffers that are reused every
-//!   step, a thread pool that does not spin for ever.
+//! - [`real`], [`memory`], [`pool`], [`profile`]: numbers and their vector loops, buffers that are
+//!   reused every step, a thread pool that does not spin for ever, a stopwatch for its ops.
 //! - [`params`]: parameters, gradients and moments as flat arenas in one fixed order, every tensor
 //!   with the leading pack axis K.
 //! - [`tape`] and [`ops`]: a tape that records fused ops, each with its own backward, and *composed*
@@ -36,7 +36,8 @@
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
-//!   opened corpora and trials. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
+//!   opened corpora and trials. [`calibration`]: what runs cost on this machine. [`bench`]: where a step's time goes, beside what the processor could
+//!   do at most. [`hf`] reads and writes the folders of Hugging Face's `transformers`.
 //!
 //! Studies:
 //!
@@ -54,7 +55,7 @@
 //!
 //! ```text
 //! error rng digest files toml_file stats
-//! memory pool real
+//! memory pool profile real
 //! device
 //! params tape ops
 //! schedule data model optim
@@ -64,7 +65,7 @@
 //! run_dir trunk
 //! train
 //! recipe home
-//! session
+//! session bench calibration
 //! study hf
 //! report
 //! cli
@@ -107,6 +108,8 @@
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), bf16,
 //! tokenizers that lose or change characters, and everything that talks to Claude.
+pub mod bench;
+pub mod calibration;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
@@ -124,6 +127,7 @@ pub mod ops;
 pub mod optim;
 pub mod params;
 pub mod pool;
+pub mod profile;
 pub mod real;
 pub mod recipe;
 pub mod report;

@@ -1,10 +1,13 @@
 //! From names to things: a recipe's corpora opened, its trial addressed, a run's weights read back.
 
+mod probe;
 mod restored;
 
+pub use probe::Effort;
 pub use restored::{Restored, Sampling, TextNats, restore};
 
 use crate::{
+    calibration::{Calibration, Entry, Key},
     data::{
         Corpus, EvalWindows, Library, Stream, Tokenizer, TokenizerChoice, TokenizerKind,
         ingest::{Progress, Settings, Watch, silent},
@@ -12,19 +15,18 @@ use crate::{
         source::Source,
         tokenizer::files,
     },
-    device::{Compute, Machine},
+    device::{Compute, Machine, Resident},
     error::{Error, Kind, Result},
     recipe::{Budget, Facts, Recipe},
     run::Run,
     run_dir::{Design, RunDir, TrialId},
-    train::{Job, RunData, Trainer},
+    train::{Job, RunData},
     trunk::Trunk,
 };
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
 };
 
 /// A home and a device: what every command that computes has.
@@ -37,6 +39,9 @@ pub struct Session {
     corpora: Mutex<BTreeMap<(String, String), Arc<Corpus>>>,
     /// Read from files, by the name that recipes have for them.
     tokenizers: Mutex<BTreeMap<String, Tokenizer>>,
+    /// The home's, once it is needed.
+    calibration: Mutex<Option<Calibration>>,
+    resident: OnceLock<Resident>,
     /// Hears how far long passes over corpora are.
     watch: Mutex<Box<Watch<'static>>>,
 }
@@ -62,6 +67,8 @@ impl Session {
             texts: Mutex::default(),
             corpora: Mutex::default(),
             tokenizers: Mutex::default(),
+            calibration: Mutex::default(),
+            resident: OnceLock::new(),
             watch: Mutex::new(Box::new(silent)),
         }
     }
@@ -72,6 +79,12 @@ impl Session {
             watch: Mutex::new(watch),
             ..self
         }
+    }
+
+    /// What the process held when this was first asked: before anything was timed, with all that is
+    /// open then.
+    pub fn resident(&self) -> Resident {
+        *self.resident.get_or_init(Resident::read)
     }
 
     /// Errors at the first tokenizer or corpus that a recipe names and that there is not, with the
@@ -122,8 +135,8 @@ impl Session {
             let data = self.open(&run, &tokenizer)?;
             let trial = self.trial(run, data)?;
             fits(&trial.run)?;
-            let timing = self.time_steps(&trial.run, trial.data)?;
-            facts.seconds_per_step = Some(timing.seconds_per_step);
+            let (_, entry) = self.timing(&trial, 1, Effort::Thorough)?;
+            facts.seconds_per_step = Some(entry.timing.seconds_per_step);
         }
         let run = resolved(recipe, facts, &tokenizer)?;
         let data = self.open(&run, &tokenizer)?;
@@ -170,12 +183,14 @@ impl Session {
         Ok(tokenizer)
     }
 
-    /// Writes down the texts and corpora that were opened and are not in the home yet.
+    /// Writes down the texts and corpora that were opened and are not in the home yet, and what was
+    /// timed.
     pub fn keep(&self) -> Result<()> {
         for name in lock(&self.texts).keys() {
             self.library.keep(name)?;
         }
-        lock(&self.corpora).values().try_for_each(|c| c.keep())
+        lock(&self.corpora).values().try_for_each(|c| c.keep())?;
+        self.keep_calibration()
     }
 
     /// The same trial with another seed.
@@ -279,43 +294,34 @@ impl Session {
         })
     }
 
-    /// Speed and memory of a run on this device, from a few real steps and one evaluation pass.
-    pub fn time_steps(&self, run: &Run, data: RunData) -> Result<Timing> {
-        let windows: u64 = data.windows.iter().map(|(_, w)| w.tokens()).sum();
-        let one = data.windows.first().cloned();
-        let mut trainer = Trainer::new(run, data, &self.compute)?;
-        let mut seconds = Vec::new();
-        let started = Instant::now();
-        // The first step fills the buffers; the median of the rest is the speed.
-        while seconds.len() < 4 || (started.elapsed().as_secs_f64() < 0.5 && seconds.len() < 50) {
-            let now = Instant::now();
-            if trainer.train_step()?.is_err() {
-                break;
-            }
-            seconds.push(now.elapsed().as_secs_f64());
+    /// What a run like this costs with `jobs` of them side by side: as the home's calibration has
+    /// it, else timed here.
+    pub fn timing(&self, trial: &Trial, jobs: usize, effort: Effort) -> Result<(Key, Entry)> {
+        let key = Key::new(&trial.run, &self.compute.class, jobs);
+        let glance = effort == Effort::Quick;
+        if let Some(entry) = self.calibrated(|calibration| calibration.get(&key))?
+            && (glance || !entry.glance || entry.learnt.is_some())
+        {
+            return Ok((key, entry));
         }
-        let mut rest = seconds.split_off(1.min(seconds.len()));
-        rest.sort_by(f64::total_cmp);
-        let seconds_per_step = rest.get(rest.len() / 2).copied().unwrap_or(0.0);
-        let eval_seconds = match one {
-            None => 0.0,
-            Some((_, one)) => {
-                let now = Instant::now();
-                let passes = trainer.evaluate_passes(&one, 4)?;
-                let seconds = now.elapsed().as_secs_f64() * windows as f64 / passes.max(1) as f64;
-                // The averaged weights are evaluated as well.
-                if run.eval.ema > 0.0 {
-                    2.0 * seconds
-                } else {
-                    seconds
-                }
-            }
-        };
-        Ok(Timing {
-            seconds_per_step,
-            eval_seconds,
-            memory_bytes: trainer.memory_bytes(),
-        })
+        let entry = Entry::new(self.probe(&trial.run, &trial.data, jobs, effort)?, glance);
+        self.calibrated(|calibration| calibration.put(key.clone(), entry))?;
+        Ok((key, entry))
+    }
+
+    /// Does something with the home's calibration, which is read when it is first needed. Errors
+    /// when its file is damaged.
+    pub fn calibrated<T>(&self, f: impl FnOnce(&mut Calibration) -> T) -> Result<T> {
+        let mut calibration = lock(&self.calibration);
+        if calibration.is_none() {
+            *calibration = Some(Calibration::read(&self.home)?);
+        }
+        Ok(f(calibration.get_or_insert_default()))
+    }
+
+    /// Writes down what was timed.
+    pub fn keep_calibration(&self) -> Result<()> {
+        self.calibrated(|calibration| calibration.keep(&self.home))?
     }
 }
 
@@ -361,25 +367,4 @@ fn fits(run: &Run) -> Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a few steps showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Timing {
-    pub seconds_per_step: f64,
-    /// Seconds of one whole evaluation.
-    pub eval_seconds: f64,
-    /// Peak of one trial: arenas, moments, activations.
-    pub memory_bytes: u64,
-}
-
-impl Timing {
-    /// Seconds of a whole run, its evaluations included.
-    pub fn run_seconds(&self, run: &Run) -> f64 {
-        let evals = match run.eval.every {
-            0 => 1,
-            every => run.steps.div_ceil(every),
-        };
-        run.steps as f64 * self.seconds_per_step + evals as f64 * self.eval_seconds
-    }
 }

@@ -19,6 +19,7 @@ use crate::{
     memory::{Buffer, Recycler},
     params::{Param, Params},
     pool::Pool,
+    profile::{Half, Profile, module_of},
     real::Real,
 };
 use candle_core::{Device, Tensor};
@@ -57,6 +58,11 @@ pub enum Mode {
 pub trait Op<R: Real> {
     /// Adds this op's share to the gradients of its inputs and parameters.
     fn backward(&mut self, tape: &mut Tape<R>) -> Result<()>;
+
+    /// What a profile calls it.
+    fn name(&self) -> &'static str {
+        module_of::<Self>()
+    }
 }
 
 pub(crate) enum Data<R> {
@@ -92,6 +98,8 @@ pub struct PassPosition {
 pub struct Tape<R: Real> {
     pub params: Params<R>,
     pub position: PassPosition,
+    /// Where time goes, when somebody asks.
+    pub profile: Option<Profile>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) memory: Recycler<R>,
     pub(crate) precision: Precision,
@@ -111,6 +119,7 @@ impl<R: Real> Tape<R> {
         Self {
             params,
             position: PassPosition::default(),
+            profile: None,
             pool,
             memory: Recycler::new(),
             precision: Precision::F32,
@@ -199,12 +208,21 @@ impl<R: Real> Tape<R> {
     /// Forgets every parameter's gradient.
     pub fn zero_grads(&mut self) {
         self.params.zero_grads(&self.pool);
+        self.lap("zero_grads", Half::Forward);
+    }
+
+    /// Books the time since the last lap, if there is a profile.
+    pub fn lap(&mut self, op: &'static str, half: Half) {
+        if let Some(profile) = &mut self.profile {
+            profile.lap(op, half);
+        }
     }
 
     /// Plays the record backwards. Parameter gradients are added to `params.grads`.
     pub fn backward(&mut self) -> Result<()> {
         while let Some(mut record) = self.records.pop() {
             record.op.backward(self)?;
+            self.lap(record.op.name(), Half::Backward);
             self.truncate(record.first_output);
         }
         if self.candle_device().is_some() {
@@ -288,6 +306,7 @@ impl<R: Real> Tape<R> {
     /// Records how to go back through the op whose first output is `first`. Evaluation records
     /// nothing.
     pub(crate) fn record(&mut self, first: Value, op: impl Op<R> + 'static) {
+        self.lap(op.name(), Half::Forward);
         if self.mode == Mode::Train {
             self.records.push(Record {
                 op: Box::new(op),

@@ -18,6 +18,7 @@ use crate::{
     optim::Optimizer,
     params::Params,
     pool::Pool,
+    profile::{Half, Profile},
     rng,
     run::Run,
     run_dir::{Design, RunDir, TrialId},
@@ -100,7 +101,7 @@ pub struct Diverged {
 impl Trainer {
     /// A fresh model at step 0. Errors when the data does not fit the recipe.
     pub fn new(run: &Run, data: RunData, compute: &Compute) -> Result<Self> {
-        let (gpt, specs) = Gpt::new(&run.model, data.tokenizer.vocab_size());
+        let (gpt, specs) = Gpt::new(&run.model, run.vocab_size);
         let mut params = Params::new(1, specs);
         params.init(0, run.init_seed());
         let pool = Arc::new(Pool::new(compute.class.threads));
@@ -135,6 +136,7 @@ impl Trainer {
         // target there is neither loss nor gradient, and nothing to divide.
         let counted = batch.counted();
         let denominator = counted.max(1) as f64;
+        self.tape.lap("batch", Half::Forward);
         self.tape.zero_grads();
         let mut loss = 0.0;
         for first_row in (0..rows).step_by(rows_per_pass) {
@@ -151,6 +153,7 @@ impl Trainer {
             self.tape.backward()?;
         }
         let norm = grad_norm(&self.tape.params, &self.pool)[0];
+        self.tape.lap("grad_norm", Half::Forward);
         if !(loss.is_finite() && norm.is_finite()) {
             let what = if loss.is_finite() {
                 "gradient norm"
@@ -167,6 +170,7 @@ impl Trainer {
         let params = (&mut self.tape.params, 0);
         self.optimizer
             .step(params, (self.step, lr), norm, &self.pool);
+        self.tape.lap("optimizer", Half::Forward);
         Ok(Ok(StepRecord {
             step: self.step,
             tokens: self.tokens(),
@@ -200,15 +204,27 @@ impl Trainer {
     /// of tokens in them.
     pub fn evaluate_passes(&mut self, windows: &EvalWindows, passes: usize) -> Result<u64> {
         let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
+        let rows = match self.run.batch.rows_per_pass {
+            0 => rows,
+            n => n,
+        };
         let mut tokens = 0;
         for batch in windows.batches(rows).take(passes) {
             self.tape.begin(Mode::Eval);
             let inputs: Arc<[u32]> = batch.inputs.into();
-            self.gpt
-                .loss(&mut self.tape, (&inputs, &batch.targets), t, 1.0)?;
+            let pass = (&inputs, &batch.targets[..]);
+            match windows.answers() {
+                None => drop(self.gpt.loss(&mut self.tape, pass, t, 1.0)?),
+                Some(_) => drop(self.gpt.scores(&mut self.tape, pass, t)?),
+            }
             tokens += inputs.len() as u64;
         }
         Ok(tokens)
+    }
+
+    /// Where the time of steps goes: put a fresh profile here, and read it after some steps.
+    pub fn profile(&mut self) -> &mut Option<Profile> {
+        &mut self.tape.profile
     }
 
     pub fn step(&self) -> u64 {

@@ -10,7 +10,7 @@ use std::{
 /// stands in an earlier line, and its neighbours in its own.
 const LAYERS: [&[&str]; 15] = [
     &["error", "rng", "digest", "files", "toml_file", "stats"],
-    &["memory", "pool", "real"],
+    &["memory", "pool", "profile", "real"],
     &["device"],
     &["params", "tape", "ops"],
     &["schedule", "data", "model", "optim"],
@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 15] = [
     &["run_dir", "trunk"],
     &["train"],
     &["recipe", "home"],
-    &["session"],
+    &["session", "bench", "calibration"],
     &["study", "hf"],
     &["report"],
     &["cli"],

@@ -1,6 +1,7 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
 mod campaign;
+mod bench;
 mod compare;
 mod data;
 mod doctor;
@@ -113,6 +114,8 @@ enum Command {
     Calibrate(known_answers::Args),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
+    /// Time training steps, and say where their time goes
+    Bench(bench::Args),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -195,6 +198,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::New(command) => new::run(global, command, output),
         Command::Campaign(args) => campaign::run(global, &args, output),
         Command::Calibrate(args) => known_answers::run(global, &args, output),
+        Command::Bench(args) => bench::run(global, args, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {
             clap_complete::generate(

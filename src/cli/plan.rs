@@ -8,27 +8,45 @@ use super::{
 use crate::{
     error::Result,
     report::{duration, threads},
+    session::Effort,
     stats::chances::Chances,
     study::{
+        forecast::{Basis, Forecast},
         ledger::Ledger,
-        plan::Forecast,
+        sides::Why,
         sight::Outlook,
         verdict::{Looks, Percent},
     },
 };
 
 pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
-    let ready = ready(global, args, output)?;
+    let ready = ready(global, args, output, Effort::Thorough)?;
     let ledger = Ledger::read(&global.home)?;
-    let forecast = ready
-        .planned
-        .forecast(&ready.session, &ledger, ready.jobs)?;
-    output.result("windtunnel.plan.v1", &forecast, &describe(&forecast));
-    forecast.check(&ready.planned.contract, ready.available_bytes)
+    let at = (ready.sides.jobs, Effort::Thorough);
+    let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
+    let said = Said {
+        forecast: &forecast,
+        sides: &ready.why,
+    };
+    output.result(
+        "windtunnel.plan.v1",
+        &said,
+        &describe(&forecast, &ready.why),
+    );
+    forecast.check(&ready.planned.contract, ready.available_bytes)?;
+    ready.session.keep_calibration()
 }
 
-/// A forecast in words.
-pub fn describe(f: &Forecast) -> String {
+#[derive(serde::Serialize)]
+struct Said<'a> {
+    #[serde(flatten)]
+    forecast: &'a Forecast,
+    /// Why so many side by side.
+    sides: &'a Why,
+}
+
+/// A forecast in words, and why so many trials run side by side.
+pub fn describe(f: &Forecast, why: &Why) -> String {
     let mut text = format!("study     {}\nclaim     {}\n", f.study, f.claim);
     for (idx, arm) in f.arms.iter().enumerate() {
         let label = if idx == 0 { "arms" } else { "" };
@@ -61,13 +79,19 @@ pub fn describe(f: &Forecast) -> String {
         first.tokens_per_trial,
     );
     text += &format!(
-        "to do     {} tokens, {:.3e} FLOPs, about {} with {} of {} side by side, {:.0} MiB\n",
+        "to do     {} tokens, {:.3e} FLOPs, about {} ± {:.0}%, {:.0} MiB\n",
         f.tokens,
         f.flops,
         duration(60.0 * f.minutes),
+        100.0 * f.basis.uncertainty,
+        f.memory_bytes as f64 / f64::from(1 << 20),
+    );
+    text += &format!("          {}\n", basis(&f.basis));
+    text += &format!(
+        "          {} of {} side by side: {}\n",
         f.jobs,
         threads(f.threads),
-        f.memory_bytes as f64 / f64::from(1 << 20),
+        why.words()
     );
     for overlap in &f.overlaps {
         text += &format!("leaks     none: {}\n", overlap.in_words());
@@ -105,7 +129,8 @@ fn outlooks(outlook: &Outlook, f: &Forecast) -> String {
         true => format!("if the effect is the predicted {:+}", outlook.effect),
         false => "if there is no effect".into(),
     };
-    let minutes = f.arms.iter().map(|arm| arm.seconds_per_trial).sum::<f64>() / 60.0;
+    let seconds = f.arms.iter().filter_map(|arm| arm.seconds_per_trial);
+    let minutes = seconds.sum::<f64>() / 60.0;
     let chances = |c: &Chances| {
         format!(
             "better {:.0}%, worse {:.0}%, equivalent {:.0}%, inconclusive {:.0}%; {:.1} seeds, {} of trials",
@@ -122,4 +147,19 @@ fn outlooks(outlook: &Outlook, f: &Forecast) -> String {
         chances(&outlook.fixed),
         chances(&outlook.anytime)
     )
+}
+
+/// What an estimate rests on, in words.
+fn basis(basis: &Basis) -> String {
+    let age = match basis.age_seconds {
+        s if s < 60 => "just now".into(),
+        s if s < 3 * 3600 => format!("{} minutes ago", s / 60),
+        s if s < 72 * 3600 => format!("{} hours ago", s / 3600),
+        s => format!("{} days ago", s / 86_400),
+    };
+    match basis.runs {
+        0 => format!("by steps timed on this machine {age}"),
+        1 => format!("by a run like these that ended on this machine {age}"),
+        n => format!("by {n} runs like these on this machine, the last {age}"),
+    }
 }

@@ -13,11 +13,15 @@ use crate::{
     home::Home,
     metrics::Ending,
     report::{self, StudyReport},
+    session::Effort,
     study::{
+        contract::StudyDir,
         ledger::Ledger,
-        runner::{Watched, run_study},
+        runner::{Watched, is_decided, run_study},
+        spent::Clock,
         verdict::Expectation,
     },
+    train::Progress,
 };
 
 #[derive(clap::Args)]
@@ -38,35 +42,48 @@ enum Expect {
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
     Home::check_free(&global.home)?;
-    let ready = ready(global, &args.study, output)?;
+    let ready = ready(global, &args.study, output, Effort::Quick)?;
     let contract = &ready.planned.contract;
-    let forecast =
-        ready
-            .planned
-            .forecast(&ready.session, &Ledger::read(&global.home)?, ready.jobs)?;
-    if forecast.finished < forecast.trials {
-        output.note(&plan::describe(&forecast));
+    let at = (ready.sides.jobs, Effort::Quick);
+    let ledger = Ledger::read(&global.home)?;
+    let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
+    if !is_decided(&global.home, contract)? {
+        output.note(&plan::describe(&forecast, &ready.why));
         forecast.check(contract, ready.available_bytes)?;
     }
     let _lock = Home::lock(&global.home)?;
     ready.session.keep()?;
     let progress = StudyProgress::new(contract, forecast.trials, output);
+    let clock = Clock::start();
     let result = run_study(
         &ready.session,
         &ready.planned,
-        (ready.jobs, stop_on_interrupt()),
+        (ready.sides.jobs, stop_on_interrupt()),
         &|trial, watched| match watched {
-            Watched::Progress(event) => progress.update(&trial.id, event),
-            Watched::Ended(outcome) => progress.ended(
-                &trial.id,
-                &match &outcome.ending {
-                    Ending::Finished { eval } => format!("{:.4} bpb", eval.bpb),
-                    Ending::Diverged { step, what } => format!("diverged at step {step}: {what}"),
-                },
-            ),
+            Watched::Progress(event) => {
+                if let Progress::Started { .. } = event {
+                    clock.begun(&trial.id.to_string());
+                }
+                progress.update(&trial.id, event);
+            }
+            Watched::Ended(outcome) => {
+                clock.ended(outcome);
+                progress.ended(
+                    &trial.id,
+                    &match &outcome.ending {
+                        Ending::Finished { eval } => format!("{:.4} bpb", eval.bpb),
+                        Ending::Diverged { step, what } => {
+                            format!("diverged at step {step}: {what}")
+                        }
+                    },
+                );
+            }
         },
     );
     progress.finish();
+    if let Ok(dir) = StudyDir::find(&global.home, &contract.id) {
+        clock.stop(&ready.session, &dir, (&forecast, result.is_err()))?;
+    }
     let (dir, verdict) = result?;
     let study = StudyReport::read(&global.home, &dir)?;
     let written = report::write(&study, &dir)?;
@@ -75,6 +92,7 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         "study": contract.id,
         "verdict": verdict,
         "cost": study.cost(),
+        "stretches": study.stretches,
         "report": written.report,
         "page": written.page,
     });

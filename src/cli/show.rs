@@ -54,8 +54,7 @@ fn study(global: &Global, dir: &StudyDir, output: Output) -> Result<()> {
         return Ok(());
     }
     let study = StudyReport::read(&global.home, dir)?;
-    let value =
-        json!({ "contract": study.contract, "verdict": study.verdict, "cost": study.cost() });
+    let value = json!({ "contract": study.contract, "verdict": study.verdict, "cost": study.cost(), "stretches": study.stretches });
     output.result("windtunnel.study.v1", &value, &study.summary());
     Ok(())
 }

@@ -5,10 +5,11 @@ use crate::{
     cli::output::Output,
     device::{Backend, Compute, Machine, cores},
     error::Result,
-    session::Session,
+    session::{Effort, Session},
     study::{
-        plan::{Planned, plan},
+        plan::Planned,
         proposal::Study,
+        sides::{Asked, Jobs, Sides, Why, choose},
     },
 };
 use std::path::PathBuf;
@@ -21,9 +22,9 @@ pub struct StudyArgs {
     /// Changes: `decision.…` and `limits.…` to the study, other keys to every arm's recipe
     #[arg(value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Trials side by side [default: cores divided by threads]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub jobs: Option<u16>,
+    /// Trials side by side: a number, or auto, which measures what ends first
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub jobs: Jobs,
     /// Run a study that is refused as blind; its contract, verdict and report say so for good
     #[arg(long)]
     pub exploratory: bool,
@@ -33,36 +34,39 @@ pub struct StudyArgs {
 pub struct Ready {
     pub session: Session,
     pub planned: Planned,
-    pub jobs: usize,
+    pub sides: Sides,
+    pub why: Why,
     pub available_bytes: u64,
 }
 
 /// Reads, checks and resolves a study. Nothing is trained or frozen.
-pub fn ready(global: &Global, args: &StudyArgs, output: Output) -> Result<Ready> {
+pub fn ready(global: &Global, args: &StudyArgs, output: Output, effort: Effort) -> Result<Ready> {
     let study = Study::load(&args.study, &args.overrides)?;
-    // One core a trial while there are trials for all cores. What is still to do must not count: it
-    // would change the threads, and so the trials, of a study that goes on.
-    let trials = study.arms.len() * study.proposal.decision.seeds.most();
-    let threads = match global.threads {
-        Some(threads) => usize::from(threads),
-        None => (cores() / trials).max(1),
+    let asked = Asked {
+        jobs: args.jobs,
+        threads: global.threads.map(usize::from),
+        cores: cores(),
+        effort,
     };
-    let compute = global.compute_with(threads, output)?;
-    let side_by_side = match compute.backend {
-        Backend::Fused => (cores() / threads).clamp(1, trials),
-        Backend::Composed(_) => 1,
+    let compute = global.compute_with(asked.threads.unwrap_or(1), output)?;
+    let open = |threads| {
+        let mut compute = compute.clone();
+        if let Backend::Fused = compute.backend {
+            compute.class.threads = threads;
+        }
+        compute
     };
-    let session = Session::new(&global.home, compute).watched(super::ingest::bar(output));
-    let mut planned = plan(&session, &study)?;
-    if args.exploratory {
-        planned = planned.exploratory();
-    }
+    let mut session =
+        Session::new(&global.home, compute.clone()).watched(super::ingest::bar(output));
+    let choice = choose(&mut session, &study, asked, &open)?;
     Ok(Ready {
         session,
-        planned,
-        jobs: args
-            .jobs
-            .map_or(side_by_side, |jobs| usize::from(jobs).min(trials)),
+        planned: match args.exploratory {
+            true => choice.planned.exploratory(),
+            false => choice.planned,
+        },
+        sides: choice.sides,
+        why: choice.why,
         available_bytes: Machine::read().available_bytes,
     })
 }

@@ -23,6 +23,7 @@ use crate::{
     digest::{sha256, sha256_file, sha256_json},
     error::{Error, Result},
     files,
+    rng::Rng,
 };
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -237,6 +238,35 @@ impl Corpus {
             Numbers::New(_) if self.folder.join("manifest.json").exists() => Ok(()),
             Numbers::New(tokens) => self.write(&bytes_of(tokens, u16::to_le_bytes)),
         }
+    }
+
+    /// Ids below `vocab_size` drawn at random, as many for training as asked and none for anything
+    /// else: what a bench trains on. It belongs to no home.
+    pub fn random(vocab_size: usize, train_tokens: usize) -> Arc<Self> {
+        let mut rng = Rng::named(1, "data.random");
+        let source = Source {
+            name: "random".into(),
+            text: String::new().into(),
+            digest: sha256_json(&(vocab_size, train_tokens)),
+            split: SplitRule::Named { test: 0.0 },
+            origin: String::new(),
+            licence: String::new(),
+            answers: None,
+        };
+        let train = Tokenised {
+            tokens: (0..train_tokens)
+                .map(|_| rng.below(vocab_size as u64) as u16)
+                .collect(),
+            documents: vec![0],
+            answers: Vec::new(),
+            counts: PartCounts {
+                documents: 1,
+                tokens: train_tokens as u64,
+                bytes: train_tokens as u64,
+            },
+        };
+        let parts = [train, Tokenised::default(), Tokenised::default()];
+        Arc::new(Self::made(PathBuf::new(), &source, &Tokenizer::Byte, parts))
     }
 
     /// The corpus of these parts.

@@ -9,6 +9,7 @@ use crate::{
     ops::gemm::{Mat, MatMut, gemm},
     params::Param,
     pool::Pool,
+    profile::Half,
     real::{Real, max, simd, sum},
     tape::{Into, Mode, PIECE, Shape, Tape, Value},
 };
@@ -17,8 +18,9 @@ use candle_core::{D, DType, Device, Tensor};
 /// A target that counts in neither loss nor gradient.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Logits held at once, in elements.
-const CHUNK: usize = 1 << 20;
+/// Rows whose logits are held at once. With fewer, reading a large vocabulary's weights and adding to
+/// their gradient would take as long as multiplying.
+const CHUNK: usize = 512;
 
 /// What keeps logits small; 0 turns each off.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -94,7 +96,7 @@ impl<R: Real> Tape<R> {
         let Shape { k, rows, cols } = self.shape(x);
         let vocab = self.params.spec(w).shape[0];
         let train = self.mode() == Mode::Train;
-        let chunk = (CHUNK / vocab).clamp(64, rows.max(64)).min(rows);
+        let chunk = CHUNK.min(rows);
         let mut logits = self.memory.take(chunk * vocab);
         let mut slopes = self
             .memory
@@ -170,6 +172,7 @@ impl<R: Real> Tape<R> {
         self.memory.give(logits);
         self.memory.give(slopes);
         self.memory.give(nats);
+        self.lap("cross_entropy", Half::Forward);
         Ok(losses)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    real::Real,
+    real::{Real, simd},
     rng::philox,
     tape::{Mode, Op, PIECE, Tape, Value},
 };
@@ -74,28 +74,75 @@ impl Mask {
         while !rest.is_empty() {
             let (k, within) = (at / self.variant_len, at % self.variant_len);
             let index = self.first + within;
+            let left = (self.variant_len - within).min(rest.len());
+            let whole = left / WORDS * WORDS;
             // Four words come at a time: up to the next multiple of four, or the variant's end.
-            let n = (4 - index % 4)
-                .min(self.variant_len - within)
-                .min(rest.len());
-            let block = (index / 4) as u64;
-            let words = philox(
-                self.keys[k],
-                [block as u32, (block >> 32) as u32, self.step, self.site],
-            );
+            let n = match index % 4 {
+                0 if whole > 0 => whole,
+                past => (4 - past).min(left),
+            };
             let (now, later) = rest.split_at_mut(n);
-            for (x, word) in now.iter_mut().zip(&words[index % 4..]) {
-                *x = if *word < self.threshold {
-                    R::ZERO
-                } else {
-                    *x * scale
-                };
+            if n == whole {
+                simd(
+                    #[inline(always)]
+                    || {
+                        let (groups, _) = now.as_chunks_mut::<WORDS>();
+                        for (i, group) in groups.iter_mut().enumerate() {
+                            let words = self.words(k, (index + i * WORDS) as u64 / 4);
+                            for (x, word) in group.iter_mut().zip(words) {
+                                *x = self.masked(*x, word, scale);
+                            }
+                        }
+                    },
+                );
+            } else {
+                let words = philox(self.keys[k], self.counter(index as u64 / 4));
+                for (x, word) in now.iter_mut().zip(&words[index % 4..]) {
+                    *x = self.masked(*x, *word, scale);
+                }
             }
             rest = later;
             at += n;
         }
     }
+
+    #[inline(always)]
+    fn masked<R: Real>(&self, x: R, word: u32, scale: R) -> R {
+        if word < self.threshold {
+            R::ZERO
+        } else {
+            x * scale
+        }
+    }
+
+    #[inline(always)]
+    fn counter(&self, block: u64) -> [u32; 4] {
+        [block as u32, (block >> 32) as u32, self.step, self.site]
+    }
+
+    /// The words of [`BLOCKS`] blocks from `block` on, which the compiler computes side by side.
+    #[inline(always)]
+    fn words(&self, k: usize, block: u64) -> [u32; WORDS] {
+        let mut sets = [[0; BLOCKS]; 4];
+        for i in 0..BLOCKS {
+            let words = philox(self.keys[k], self.counter(block + i as u64));
+            for (set, word) in sets.iter_mut().zip(words) {
+                set[i] = word;
+            }
+        }
+        let mut words = [0; WORDS];
+        for i in 0..BLOCKS {
+            for (j, set) in sets.iter().enumerate() {
+                words[4 * i + j] = set[i];
+            }
+        }
+        words
+    }
 }
+
+/// Philox blocks that are computed together, one in each lane of a vector.
+const BLOCKS: usize = 16;
+const WORDS: usize = 4 * BLOCKS;
 
 struct Dropout {
     x: Value,

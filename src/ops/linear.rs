@@ -7,6 +7,7 @@ use crate::{
         gemm::{Mat, MatMut, gemm},
     },
     params::Param,
+    profile::Half,
     real::{Real, simd},
     tape::{Into, Op, Shape, Tape, Value},
 };
@@ -80,6 +81,7 @@ impl<R: Real> Op<R> for Linear {
             );
         }
         tape.put_grad(self.x, dx);
+        tape.lap(Op::<R>::name(self), Half::Inputs);
         // The input's numbers, borrowed beside the parameters: taken out and put back.
         let x = tape.lend(self.x);
         let mut partial = tape.memory.take(rows.div_ceil(ROWS) * out);

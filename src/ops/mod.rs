@@ -11,6 +11,7 @@ pub mod gemm;
 pub mod grad_norm;
 pub mod linear;
 pub mod norm;
+pub mod peak;
 pub mod rotary;
 pub mod scale;
 

@@ -85,7 +85,7 @@ fn cost(study: &StudyReport) -> String {
         .flatten()
         .map(|outcome| &outcome.trial)
         .collect();
-    format!(
+    let mut text = format!(
         "## Cost\n\n{} trials, {} tokens, {:.3e} FLOPs, {} of trials on {} ({} cores), windtunnel {} (revision {}).\n",
         trials.len(),
         cost.tokens,
@@ -95,5 +95,9 @@ fn cost(study: &StudyReport) -> String {
         env.machine.cores,
         env.version,
         env.revision,
-    )
+    );
+    if !study.stretches.is_empty() {
+        text += &format!("\n{}", table(&tables::stretches(&study.stretches)));
+    }
+    text
 }

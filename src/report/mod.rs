@@ -18,6 +18,7 @@ use crate::{
         contract::{Contract, StudyDir},
         proposal::Direction,
         runner::{judge_again, outcomes},
+        spent::Stretch,
         verdict::{ArmVerdict, Call, Verdict, total_cost},
     },
 };
@@ -34,6 +35,8 @@ pub struct StudyReport {
     /// The same trials with what they recorded on the way.
     trials: Vec<Vec<TrialRecords>>,
     pub environment: Environment,
+    /// What each process that trained some of it was to take, and took.
+    pub stretches: Vec<Stretch>,
 }
 
 impl StudyReport {
@@ -61,6 +64,7 @@ impl StudyReport {
             outcomes: all,
             trials,
             environment,
+            stretches: dir.stretches()?,
         })
     }
 
@@ -96,13 +100,17 @@ impl StudyReport {
             text += &format!("foreseen  {words}\n");
         }
         let cost = self.cost();
-        text + &format!(
+        text += &format!(
             "cost      {} tokens, {:.3e} FLOPs, {} of trials of {} each\n",
             cost.tokens,
             cost.flops,
             duration(cost.seconds),
             threads(terms.device.threads),
-        )
+        );
+        for stretch in &self.stretches {
+            text += &format!("          {}\n", stretch.words());
+        }
+        text
     }
 
     /// How the prediction came out, when there was one; it is about the first arm.
@@ -245,6 +253,7 @@ pub fn write(study: &StudyReport, dir: &StudyDir) -> Result<Written> {
         verdict: Some(&study.verdict),
         trials: &study.trials,
         environment: Some(&study.environment),
+        stretches: &study.stretches,
     };
     Ok(Written {
         report: Some(path),
@@ -263,6 +272,7 @@ pub fn write_unjudged(home: &Path, dir: &StudyDir) -> Result<Written> {
         verdict: None,
         trials: &trials,
         environment: environment.as_ref().ok(),
+        stretches: &dir.stretches()?,
     };
     Ok(Written {
         report: None,

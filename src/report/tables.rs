@@ -10,6 +10,7 @@ use crate::{
     },
     study::{
         contract::{ArmTerms, Contract},
+        spent::{Amount, Stretch},
         verdict::{ArmVerdict, Looks, Pair, Verdict, digits},
     },
 };
@@ -32,6 +33,40 @@ pub fn changes(arm: &ArmTerms) -> Vec<String> {
     let changes = arm.changes.iter();
     let changes = changes.map(|(path, (before, after))| format!("{path}: {before} → {after}"));
     changes.collect()
+}
+
+/// What each process that trained some of a study was to take, and took.
+pub fn stretches(stretches: &[Stretch]) -> Table {
+    let mib = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
+    let row = |what: String, amount: &Amount| {
+        vec![
+            what,
+            format!("{:.2}", amount.minutes),
+            format!("{:.2}", amount.trial_minutes),
+            mib(amount.memory_bytes),
+        ]
+    };
+    let rows = stretches.iter().flat_map(|stretch| {
+        let end = match stretch.interrupted {
+            true => ", then interrupted",
+            false => "",
+        };
+        let spent = format!(
+            "spent: {} trials, {} side by side of {} each{end}",
+            stretch.trials,
+            stretch.jobs,
+            threads(stretch.threads)
+        );
+        let predicted = format!("predicted, ± {:.0}%", 100.0 * stretch.uncertainty);
+        [
+            row(predicted, &stretch.predicted),
+            row(spent, &stretch.spent),
+        ]
+    });
+    Table {
+        head: words(&["", "minutes", "minutes of trials", "MiB at most"]),
+        rows: rows.collect(),
+    }
 }
 
 /// Every arm's change, verdict, effect and interval.

@@ -4,7 +4,7 @@
 //! a [`campaign`] shares one error budget among studies, and a candidate is confirmed by a study that [`confirm`] writes.
 //!
 //! [`proposal`] reads a study file, [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
-//! costs and what it can see; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`]; [`verdict`] judges;
+//! can see; [`forecast`] says what it costs, by [`makespan`]; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`], on cores shared as [`sides`] has it; [`spent`] is what that took; [`verdict`] judges;
 //! [`ledger`] keeps the index of it all.
 
 pub mod arms;
@@ -13,16 +13,20 @@ pub mod campaign;
 pub mod confirm;
 pub mod contract;
 pub mod expectation;
+pub mod forecast;
 pub mod headline;
 pub mod known_answers;
 pub mod ledger;
+pub mod makespan;
 pub mod needed;
 pub mod plan;
 pub mod proposal;
 pub mod queue;
 pub mod runner;
 pub mod seeds;
+pub mod sides;
 pub mod sight;
+pub mod spent;
 pub mod test_part;
 pub mod validity;
 pub mod verdict;

@@ -1,28 +1,22 @@
-//! The plan: a study resolved to trials, with what they cost and the smallest effect that they can
-//! see. A study that is over its limits, or blind, is refused before anything is frozen.
+//! The plan: a study resolved to trials, in its place in its campaign, and found comparable before
+//! anything is frozen.
 
 use super::{
     arms::Arm,
     campaign::{self, Campaign, Member, Place},
     contract::{ArmTerms, Contract, StudyDir, Terms},
-    ledger::Ledger,
     proposal::Study,
-    sight::{Sight, sight},
     validity,
-    verdict::Looks,
 };
 use crate::{
-    checkpoint,
     data::{TokenizerChoice, overlap::Overlap},
     digest::sha256_json,
-    error::{Error, Kind, Result},
-    metrics::{Cost, Metric},
+    error::{Error, Result},
+    metrics::Cost,
     recipe::Budget,
-    session::{Session, Timing, Trial},
+    session::{Session, Trial},
     train::windows_digest,
-    trunk::Trunk,
 };
-use serde::Serialize;
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -36,49 +30,6 @@ pub struct Planned {
     pub trials: Vec<Vec<Trial>>,
     /// How much validation text stands in what is trained on, and where that is written down.
     pub overlaps: Vec<(PathBuf, Overlap)>,
-}
-
-/// What `plan` says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Forecast {
-    pub study: String,
-    pub claim: String,
-    pub metric: Metric,
-    /// At most, where they come one by one.
-    pub seeds: usize,
-    pub looks: Looks,
-    pub arms: Vec<ArmForecast>,
-    /// Distinct trials in all; arms may share some.
-    pub trials: usize,
-    /// Trials that have their outcome already.
-    pub finished: usize,
-    /// Still to train.
-    pub tokens: u64,
-    /// Still to spend.
-    pub flops: f64,
-    /// Still to wait, with `jobs` trials side by side.
-    pub minutes: f64,
-    pub jobs: usize,
-    pub threads: usize,
-    /// Peak of all jobs together.
-    pub memory_bytes: u64,
-    pub sight: Sight,
-    /// Validation text in training text: what is natural, for leaks were refused.
-    pub overlaps: Vec<Overlap>,
-}
-
-/// One arm of a forecast.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ArmForecast {
-    pub name: String,
-    pub factor: Option<String>,
-    pub changes: BTreeMap<String, (String, String)>,
-    /// Why a difference could not be put down to the factor.
-    pub confounded: Option<String>,
-    pub parameters: u64,
-    pub tokens_per_trial: u64,
-    pub flops_per_trial: f64,
-    pub seconds_per_trial: f64,
 }
 
 /// Resolves a study to trials on a session's device. Opens corpora, trains nothing (but a few steps
@@ -96,7 +47,7 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         .iter()
         .any(|arm| arm.recipe.budget.seconds.is_some())
     {
-        let tokens = match frozen_tokens(&session.home, &written)? {
+        let tokens = match frozen_tokens(session, &study)? {
             Some(tokens) => tokens,
             None => {
                 let control = study.control();
@@ -222,15 +173,29 @@ fn written(session: &Session, study: &Study) -> Result<String> {
     Ok(sha256_json(&(&study.proposal, &recipe)))
 }
 
-/// Tokens of a study with this text that was frozen before: seconds are converted once.
-fn frozen_tokens(home: &Path, written: &str) -> Result<Option<u64>> {
-    for id in StudyDir::all(home) {
-        let contract = StudyDir::find(home, &id)?.contract()?;
+/// Contracts of this study, as it is written, that were frozen before: whatever the threads.
+pub fn frozen(session: &Session, study: &Study) -> Result<Vec<Contract>> {
+    for arm in &study.arms {
+        session
+            .check_names(&arm.recipe)
+            .map_err(|e| in_study(study, arm, e))?;
+    }
+    let written = written(session, study)?;
+    let mut found = Vec::new();
+    for id in StudyDir::all(&session.home) {
+        let contract = StudyDir::find(&session.home, &id)?.contract()?;
         if contract.terms.written == written {
-            return Ok(contract.terms.arms.first().map(|arm| arm.tokens));
+            found.push(contract);
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// Tokens of a study with this text that was frozen before: seconds are converted once.
+fn frozen_tokens(session: &Session, study: &Study) -> Result<Option<u64>> {
+    let frozen = frozen(session, study)?;
+    let first = frozen.iter().find_map(|c| c.terms.arms.first());
+    Ok(first.map(|arm| arm.tokens))
 }
 
 /// An error about an arm's recipe, with the arm that it is about and the place that set the key.
@@ -284,80 +249,6 @@ impl Planned {
         self
     }
 
-    /// The forecast, from a few steps timed here, `jobs` at a time as `run` would.
-    pub fn forecast(&self, session: &Session, ledger: &Ledger, jobs: usize) -> Result<Forecast> {
-        let terms = &self.contract.terms;
-        let mut forecast = Forecast {
-            study: self.contract.id.clone(),
-            claim: terms.hypothesis.claim.clone(),
-            metric: terms.decision.metric,
-            seeds: terms.seeds.len(),
-            looks: self.contract.rule().looks,
-            arms: Vec::new(),
-            trials: self.distinct().len(),
-            finished: 0,
-            tokens: 0,
-            flops: 0.0,
-            minutes: 0.0,
-            jobs,
-            threads: session.compute.class.threads,
-            memory_bytes: 0,
-            sight: sight(self, ledger)?,
-            overlaps: self
-                .overlaps
-                .iter()
-                .map(|(_, found)| found.clone())
-                .collect(),
-        };
-        let mut timings: BTreeMap<String, Timing> = BTreeMap::new();
-        let mut seconds_of: BTreeMap<String, f64> = BTreeMap::new();
-        for (arm, trials) in terms.arms.iter().zip(&self.trials) {
-            // Shapes decide the speed; a learning rate does not.
-            let run = &arm.run;
-            let shape =
-                sha256_json(&(&run.model, &run.batch, run.vocab_size, run.steps, &run.eval));
-            let timing = match timings.get(&shape) {
-                Some(timing) => *timing,
-                None => time_side_by_side(session, &trials[0], jobs)?,
-            };
-            timings.insert(shape, timing);
-            forecast.memory_bytes = forecast.memory_bytes.max(timing.memory_bytes * jobs as u64);
-            let seconds = timing.run_seconds(run);
-            for trial in trials {
-                seconds_of.insert(trial.id.to_string(), seconds);
-            }
-            forecast.arms.push(ArmForecast {
-                name: arm.name.clone(),
-                factor: arm.factor.clone(),
-                changes: arm.changes.clone(),
-                confounded: arm.confounded.clone(),
-                parameters: run.model.n_params(run.vocab_size),
-                tokens_per_trial: arm.tokens,
-                flops_per_trial: arm.flops,
-                seconds_per_trial: seconds,
-            });
-        }
-        let mut seconds = 0.0;
-        // Of each trunk, the furthest step that somebody will have reached.
-        let mut trunks: BTreeMap<&Path, u64> = BTreeMap::new();
-        let mut distinct = self.distinct();
-        distinct.sort_by_key(|trial| trial.trunk.as_ref().map_or(0, Trunk::step));
-        for trial in distinct {
-            let shared = trial.trunk.as_ref().map_or(0, |trunk| {
-                let reached = trunks.insert(trunk.id(), trunk.step());
-                reached.max(trunk.furthest()).unwrap_or(0)
-            });
-            let left = share_left(trial, shared)?;
-            forecast.finished += usize::from(left == 0.0);
-            let tokens = trial.run.tokens() as f64 * left;
-            forecast.tokens += tokens as u64;
-            forecast.flops += tokens * trial.run.model.flops_per_token(trial.run.vocab_size);
-            seconds += left * seconds_of[&trial.id.to_string()];
-        }
-        forecast.minutes = seconds / jobs as f64 / 60.0;
-        Ok(forecast)
-    }
-
     /// Every trial once, pairs together: seed by seed, the control first.
     pub fn distinct(&self) -> Vec<&Trial> {
         self.distinct_of(0..self.contract.terms.seeds.len())
@@ -375,87 +266,5 @@ impl Planned {
             }
         }
         trials
-    }
-}
-
-/// The fraction of a trial that is still to be trained, by its newest checkpoint or where it leaves
-/// what it shares.
-fn share_left(trial: &Trial, shared: u64) -> Result<f64> {
-    if trial.dir.outcome()?.is_some() {
-        return Ok(0.0);
-    }
-    let done = checkpoint::steps(&trial.dir.checkpoints())
-        .pop()
-        .unwrap_or(shared);
-    Ok(1.0 - done as f64 / trial.run.steps as f64)
-}
-
-/// Times a trial's steps while others like it run beside it: cores share caches and memory.
-fn time_side_by_side(session: &Session, trial: &Trial, jobs: usize) -> Result<Timing> {
-    let timings: Vec<Result<Timing>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|_| scope.spawn(|| session.time_steps(&trial.run, trial.data.clone())))
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
-    let mut slowest: Option<Timing> = None;
-    for timing in timings {
-        let timing = timing?;
-        if slowest.is_none_or(|s| timing.seconds_per_step > s.seconds_per_step) {
-            slowest = Some(timing);
-        }
-    }
-    slowest.ok_or_else(|| Error::input("--jobs", "no job was timed", "use at least 1"))
-}
-
-impl Forecast {
-    /// Errors (refused, status 3) when a limit is exceeded or the design is blind: it could not see
-    /// an effect as large as its own margin.
-    pub fn check(&self, contract: &Contract, available_bytes: u64) -> Result<()> {
-        let limits = &contract.terms.limits;
-        let refuse = |what: String, remedy: &str| {
-            Err(Error::new(Kind::Refused, self.study.clone(), what, remedy))
-        };
-        for (name, limit, planned) in [
-            ("device_minutes", limits.device_minutes, self.minutes),
-            (
-                "tokens",
-                limits.tokens.map(|n| n as f64),
-                self.tokens as f64,
-            ),
-            ("flops", limits.flops, self.flops),
-        ] {
-            if let Some(limit) = limit
-                && planned > limit
-            {
-                return refuse(
-                    format!("would take {planned:.4e} {name}, limits.{name} is {limit:.4e}"),
-                    "use fewer steps or seeds, or raise the limit",
-                );
-            }
-        }
-        if self.memory_bytes > available_bytes {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            return refuse(
-                format!(
-                    "would hold {:.1} GiB with {} jobs, {:.1} GiB are free",
-                    gib(self.memory_bytes),
-                    self.jobs,
-                    gib(available_bytes)
-                ),
-                "use fewer --jobs, or a smaller batch.rows_per_pass",
-            );
-        }
-        match contract.terms.exploratory.is_empty() {
-            true => self.sight.check(&self.study, self.seeds, self.metric),
-            false => Ok(()),
-        }
     }
 }

@@ -89,6 +89,16 @@ pub fn run_study(
     Ok((dir, verdict))
 }
 
+/// Whether a study has all that its verdict needs.
+pub fn is_decided(home: &Path, contract: &Contract) -> Result<bool> {
+    let (control, arms) = there(home, contract)?;
+    let needed = match contract.rule().looks {
+        Looks::Once => Some(contract.terms.seeds.len()),
+        Looks::EachSeed { .. } => stop(&contract.rule(), &control, &arms),
+    };
+    Ok(needed.is_some_and(|needed| needed <= control.outcomes.len()))
+}
+
 /// The seeds to train next, by index, of a study that looks after each: to the first look, and then
 /// as many at a time as keep all jobs busy. `None` when the study is decided or at its last seed.
 fn next_seeds(

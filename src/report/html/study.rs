@@ -15,6 +15,7 @@ use crate::{
     run_dir::Environment,
     study::{
         contract::Contract,
+        spent::Stretch,
         verdict::{ArmVerdict, Verdict, total_cost},
     },
 };
@@ -32,6 +33,8 @@ pub struct Page<'a> {
     /// By arm, the control first, then by seed.
     pub trials: &'a [Vec<TrialRecords>],
     pub environment: Option<&'a Environment>,
+    /// What each process that trained some of it was to take, and took.
+    pub stretches: &'a [Stretch],
 }
 
 impl Page<'_> {
@@ -284,6 +287,9 @@ impl Page<'_> {
         html! {
             (facts(&[("trials that ended", distinct.len().to_string())]))
             (facts(&cost(&total)))
+            @if !self.stretches.is_empty() {
+                (table("Predicted and spent", &tables::stretches(self.stretches)))
+            }
             p.note { "Time is summed over trials; several ran side by side where there were cores. A trial that studies share is counted in each." }
         }
     }

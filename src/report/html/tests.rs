@@ -196,6 +196,7 @@ fn page(study: &Study) -> String {
         verdict: study.verdict.as_ref(),
         trials: &study.trials,
         environment: Some(&environment()),
+        stretches: &[],
     };
     page.to_html()
 }
