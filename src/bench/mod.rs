@@ -89,7 +89,7 @@ impl Config {
             data: RunData {
                 tokenizer: Tokenizer::Byte,
                 mixture: Mixture {
-                    parts: vec![(1.0, Corpus::random(vocab_size, TOKENS))],
+                    parts: vec![(1.0, Corpus::random(vocab_size, TOKENS).into())],
                 },
                 windows: Vec::new(),
             },

@@ -1,7 +1,7 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
-mod campaign;
 mod bench;
+mod campaign;
 mod compare;
 mod data;
 mod doctor;

@@ -162,7 +162,11 @@ impl Planned {
             memory_bytes: base.peak.max(base.now + timed.span.memory_bytes),
             basis: timed.basis,
             sight: sight(self, ledger)?,
-            overlaps: self.overlaps.iter().map(|(_, found)| found.clone()).collect(),
+            overlaps: self
+                .overlaps
+                .iter()
+                .map(|(_, found)| found.clone())
+                .collect(),
             whole: timed.whole,
         })
     }
