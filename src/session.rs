@@ -200,6 +200,13 @@ impl Session {
         self.trial(run, trial.data.clone())
     }
 
+    /// The same trial with other seeds of its first weights and of its data order.
+    pub fn with_seeds(&self, trial: &Trial, (init, data): (u64, u64)) -> Result<Trial> {
+        let mut run = trial.run.clone();
+        (run.init_seed, run.data_seed) = (Some(init), Some(data));
+        self.trial(run, trial.data.clone())
+    }
+
     /// What [`train`](crate::train::train) needs for a trial.
     pub fn job<'a>(&'a self, trial: &'a Trial, stop: &'a AtomicBool) -> Job<'a> {
         Job {

@@ -12,6 +12,7 @@ mod ingest;
 mod known_answers;
 mod ls;
 mod new;
+mod noise;
 mod output;
 mod plan;
 mod progress;
@@ -110,6 +111,8 @@ enum Command {
     New(new::Command),
     /// The studies of a folder that share an error budget, and their locked test part
     Campaign(campaign::Args),
+    /// How much trials differ by their seeds, and by which of them
+    Noise(noise::Args),
     /// Put hypotheses with known answers to this very program
     Calibrate(known_answers::Args),
     /// Say what this machine has, and check that training works on it
@@ -197,6 +200,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Tokenizer(command) => tokenizer::run(global, &command, output),
         Command::New(command) => new::run(global, command, output),
         Command::Campaign(args) => campaign::run(global, &args, output),
+        Command::Noise(args) => noise::run(global, &args, output),
         Command::Calibrate(args) => known_answers::run(global, &args, output),
         Command::Bench(args) => bench::run(global, args, output),
         Command::Doctor(args) => doctor::run(global, args, output),

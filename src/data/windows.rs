@@ -72,6 +72,24 @@ impl EvalWindows {
                 .map(|i| windows[i * windows.len() / limit])
                 .collect();
         }
+        Ok(Self::over((corpus, which), block_size, windows, tokenizer))
+    }
+
+    /// Every `n`-th of these windows, from the `idx`-th on: n blocks that share none.
+    pub fn block(&self, (idx, n): (usize, usize), tokenizer: &Tokenizer) -> Self {
+        let windows = self.windows.iter().skip(idx).step_by(n.max(1)).copied();
+        let of = (self.corpus.clone(), self.part);
+        Self::over(of, self.block_size, windows.collect(), tokenizer)
+    }
+
+    /// These windows: (start, targets at the head that do not count).
+    fn over(
+        (corpus, which): (Arc<Corpus>, Part),
+        block_size: usize,
+        windows: Vec<(usize, usize)>,
+        tokenizer: &Tokenizer,
+    ) -> Self {
+        let part = corpus.part(which);
         let sizes = tokenizer.bytes_per_id();
         let bytes_of = |ids: &[u16]| -> u64 {
             let sizes = ids.iter().map(|id| u64::from(sizes[usize::from(*id)]));
@@ -92,7 +110,7 @@ impl EvalWindows {
         let answers = corpus
             .has_answers()
             .then(|| judged((&corpus, which), block_size, &windows));
-        Ok(Self {
+        Self {
             corpus,
             part: which,
             block_size,
@@ -101,7 +119,7 @@ impl EvalWindows {
             bytes,
             answers,
             digest,
-        })
+        }
     }
 
     /// The answers that are judged, of a corpus that has answers: where the targets of each lie when
@@ -146,6 +164,11 @@ impl EvalWindows {
     /// The corpus's name.
     pub fn corpus(&self) -> &str {
         self.corpus.name()
+    }
+
+    /// How many there are.
+    pub fn n(&self) -> usize {
+        self.windows.len()
     }
 
     /// Targets that count.

@@ -84,6 +84,23 @@ impl Restored {
         )
     }
 
+    /// The run's evaluation on `n` blocks of its windows that share none.
+    pub fn evaluate_blocks(&mut self, session: &Session, n: usize) -> Result<Vec<EvalRecord>> {
+        let data = session.open(&self.run, &self.tokenizer)?;
+        let at = (self.step, self.step * self.run.tokens_per_step());
+        let rows = self.run.batch.rows;
+        (0..n)
+            .map(|idx| {
+                let windows: Vec<_> = data
+                    .windows
+                    .iter()
+                    .map(|(weight, w)| (*weight, Arc::new(w.block((idx, n), &self.tokenizer))))
+                    .collect();
+                evaluate(&self.gpt, &mut self.tape, &windows, rows, at)
+            })
+            .collect()
+    }
+
     /// The run's evaluation on the locked test parts of the same corpora, whole. A campaign reads
     /// them once.
     pub fn evaluate_test(&mut self, session: &Session) -> Result<EvalRecord> {

@@ -12,6 +12,7 @@ pub mod bank;
 pub mod campaign;
 pub mod confirm;
 pub mod contract;
+pub mod crossed;
 pub mod expectation;
 pub mod forecast;
 pub mod headline;

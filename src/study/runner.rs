@@ -59,26 +59,15 @@ pub fn run_study(
     let dir = planned.contract.freeze(&session.home)?;
     ledger.freeze(&planned.contract)?;
     validity::keep(&planned.overlaps)?;
-    let ledger = Mutex::new(ledger);
-    let run_one = |trial: &Trial| -> Result<()> {
-        let outcome = train(session.job(trial, stopped), &mut |progress| {
-            watch(trial, Watched::Progress(progress));
-        })?;
-        // At once, so that a kill loses no finished trial.
-        ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(&trial.run, &outcome)?;
-        watch(trial, Watched::Ended(&outcome));
-        Ok(())
-    };
     let contract = &planned.contract;
+    let ledger = Mutex::new(ledger);
+    let train = |trials: &[&Trial]| train_all((session, &ledger), trials, (jobs, stopped), watch);
     match contract.rule().looks {
-        Looks::Once => side_by_side(&planned.distinct(), jobs, stopped, &run_one)?,
+        Looks::Once => train(&planned.distinct())?,
         Looks::EachSeed { first, most } => {
             let ahead = jobs.div_ceil(planned.trials.len());
             while let Some(seeds) = next_seeds(session, contract, (first, most), ahead)? {
-                side_by_side(&planned.distinct_of(seeds), jobs, stopped, &run_one)?;
+                train(&planned.distinct_of(seeds))?;
             }
         }
     }
@@ -87,6 +76,27 @@ pub fn run_study(
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
     ledger.judged(&contract.id, &verdict)?;
     Ok((dir, verdict))
+}
+
+/// Trains what has no outcome yet of these trials, at most `jobs` at a time, and writes every outcome
+/// into the ledger at once, so that a kill loses no finished trial.
+pub fn train_all(
+    (session, ledger): (&Session, &Mutex<Ledger>),
+    trials: &[&Trial],
+    (jobs, stopped): (usize, &AtomicBool),
+    watch: Watch,
+) -> Result<()> {
+    let run_one = |trial: &Trial| -> Result<()> {
+        let outcome = train(session.job(trial, stopped), &mut |progress| {
+            watch(trial, Watched::Progress(progress));
+        })?;
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.record(&trial.run, &outcome)?;
+        drop(ledger);
+        watch(trial, Watched::Ended(&outcome));
+        Ok(())
+    };
+    side_by_side(trials, jobs, stopped, &run_one)
 }
 
 /// Whether a study has all that its verdict needs.
