@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command};
 
 /// Files and folders under `src/` whose code decides what a trial computes.
-const NUMERICS: [&str; 24] = [
+const NUMERICS: [&str; 25] = [
     "checkpoint.rs",
     "data/answers.rs",
     "data/batches.rs",
@@ -16,6 +16,7 @@ const NUMERICS: [&str; 24] = [
     "data/stream.rs",
     "data/synth",
     "data/synth.rs",
+    "data/manifest.rs",
     "data/mixture.rs",
     "data/tokenizer",
     "data/tokenizer.rs",

@@ -219,6 +219,14 @@ impl Metric {
         }
     }
 
+    /// The one that is not judged.
+    pub fn other(self) -> Self {
+        match self {
+            Metric::Bpb => Metric::Loss,
+            Metric::Loss => Metric::Bpb,
+        }
+    }
+
     pub fn unit(self) -> &'static str {
         match self {
             Metric::Bpb => "bits per byte",

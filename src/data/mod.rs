@@ -6,6 +6,7 @@ pub mod batches;
 pub mod corpus;
 pub mod fetch;
 pub mod ingest;
+pub mod manifest;
 pub mod mixture;
 pub mod ngram;
 pub mod overlap;

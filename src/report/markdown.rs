@@ -2,7 +2,7 @@
 //! really drawn, the frozen contract, cost, environment.
 
 use super::{
-    StudyReport, duration,
+    StudyReport, cost_each, duration,
     tables::{self, Table},
 };
 
@@ -19,6 +19,9 @@ pub fn page(study: &StudyReport) -> String {
     }
     for arm in &study.verdict.arms {
         page += &format!("- **{}**\n", arm.headline(&study.verdict.rule));
+        for line in arm.details(&study.verdict.rule) {
+            page += &format!("  - {line}\n");
+        }
     }
     if let Some(words) = study.prediction() {
         page += &format!("\nForeseen: {words}.\n");
@@ -95,6 +98,11 @@ fn cost(study: &StudyReport) -> String {
         env.machine.cores,
         env.version,
         env.revision,
+    );
+    text += &format!(
+        "\nEach of {} verdicts, {}.\n",
+        study.verdict.arms.len(),
+        cost_each(&study.verdict)
     );
     if !study.stretches.is_empty() {
         text += &format!("\n{}", table(&tables::stretches(&study.stretches)));

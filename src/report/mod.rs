@@ -92,8 +92,8 @@ impl StudyReport {
         }
         for arm in &self.verdict.arms {
             text += &format!("verdict   {}\n", arm.headline(&self.verdict.rule));
-            for (corpus, difference) in &arm.by_corpus {
-                text += &format!("          {corpus}: {difference:+.4} bits per byte\n");
+            for line in arm.details(&self.verdict.rule) {
+                text += &format!("          {line}\n");
             }
         }
         if let Some(words) = self.prediction() {
@@ -107,6 +107,9 @@ impl StudyReport {
             duration(cost.seconds),
             threads(terms.device.threads),
         );
+        if self.verdict.arms.len() > 1 {
+            text += &format!("          {}\n", cost_each(&self.verdict));
+        }
         for stretch in &self.stretches {
             text += &format!("          {}\n", stretch.words());
         }
@@ -152,6 +155,17 @@ impl StudyReport {
         );
         plot::differences_svg(&arms, terms.decision.margin, &label)
     }
+}
+
+/// What a verdict cost, in words.
+fn cost_each(verdict: &Verdict) -> String {
+    let each = verdict.cost_each();
+    format!(
+        "a verdict: {} tokens, {:.3e} FLOPs, {} of trials",
+        each.tokens,
+        each.flops,
+        duration(each.seconds)
+    )
 }
 
 fn prediction(contract: &Contract, verdict: &Verdict) -> Option<String> {

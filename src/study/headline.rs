@@ -1,6 +1,7 @@
 //! Verdicts in words.
 
 use super::verdict::{ArmVerdict, Call, Looks, Rule, Verdict, ranks};
+use crate::metrics::Cost;
 
 impl ArmVerdict {
     /// The verdict in a sentence: call, effect, interval, seeds, and what the margin makes of it.
@@ -78,7 +79,39 @@ pub fn digits(margin: f64) -> usize {
     (1.0 - margin.log10().floor()).clamp(4.0, 8.0) as usize
 }
 
+impl ArmVerdict {
+    /// What is not judged: the difference in the other metric, and each corpus's with its worth.
+    pub fn details(&self, rule: &Rule) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(e) = &self.unjudged {
+            let unit = rule.metric.other().unit();
+            lines.push(format!(
+                "{:+.4} {unit} ({:+.4} to {:+.4})",
+                e.mean, e.low, e.high
+            ));
+        }
+        for (corpus, difference) in &self.by_corpus {
+            let worth = self.worth_by_corpus.get(corpus);
+            let worth = worth.map_or(String::new(), |steps| {
+                format!(", worth {:+.1}% of the control's steps", 100.0 * steps)
+            });
+            lines.push(format!("{corpus}: {difference:+.4} bits per byte{worth}"));
+        }
+        lines
+    }
+}
+
 impl Verdict {
+    /// What one arm's verdict cost: the trials that it rests on, shared among the arms.
+    pub fn cost_each(&self) -> Cost {
+        let n = self.arms.len().max(1);
+        Cost {
+            seconds: self.cost.seconds / n as f64,
+            tokens: self.cost.tokens / n as u64,
+            flops: self.cost.flops / n as f64,
+        }
+    }
+
     /// "ARM: CALL" for each arm, and whether the study was exploratory.
     pub fn summary(&self) -> String {
         let calls = self

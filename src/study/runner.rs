@@ -249,33 +249,60 @@ pub fn judge_again(home: &Path, contract: &Contract) -> Result<Verdict> {
     let mut verdict = judge(&contract.rule(), &control, &arms);
     verdict.exploratory = contract.terms.exploratory.clone();
     let faults = validity::realised(home, contract, verdict.seeds)?;
-    let curve = mean_curve(home, contract, verdict.seeds)?;
+    let curves = mean_curves(home, contract, verdict.seeds)?;
     for (arm, fault) in verdict.arms.iter_mut().zip(faults) {
         if let Some(why) = fault {
             arm.refuse(why);
+            continue;
         }
         let effect = arm.effect.as_ref();
-        arm.worth = effect.and_then(|e| worth(e.mean, (e.low, e.high), &curve));
+        arm.worth = effect.and_then(|e| worth(e.mean, (e.low, e.high), &curves.judged));
+        let corpora = arm.by_corpus.iter().filter_map(|(corpus, mean)| {
+            let worth = worth(*mean, (*mean, *mean), curves.by_corpus.get(corpus)?)?;
+            Some((corpus.clone(), worth.steps))
+        });
+        arm.worth_by_corpus = corpora.collect();
     }
     needed::fill(&mut verdict);
     Ok(verdict)
 }
 
-/// The control's validation curve, (tokens, metric), averaged over the seeds that a verdict rests
-/// on; of the evaluations that all of them have.
-fn mean_curve(home: &Path, contract: &Contract, seeds: usize) -> Result<Vec<(f64, f64)>> {
+/// A validation curve: (tokens, value), in order.
+type Curve = Vec<(f64, f64)>;
+
+/// The control's validation curves.
+struct Curves {
+    judged: Curve,
+    /// In bits per byte.
+    by_corpus: BTreeMap<String, Curve>,
+}
+
+/// Averaged over the seeds that a verdict rests on; of the evaluations that all of them have.
+fn mean_curves(home: &Path, contract: &Contract, seeds: usize) -> Result<Curves> {
     let metric = contract.terms.decision.metric;
-    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    // The whole evaluation under "", which is no corpus's name.
+    let mut sums: BTreeMap<String, BTreeMap<u64, (f64, usize)>> = BTreeMap::new();
     for trial in contract.terms.arms[0].trials.iter().take(seeds) {
         for record in RunDir::of(home, trial).records()? {
-            if let Record::Eval(eval) = record {
-                let sum = sums.entry(eval.tokens).or_default();
-                *sum = (sum.0 + eval.metric(metric), sum.1 + 1);
+            let Record::Eval(eval) = record else {
+                continue;
+            };
+            let corpora = eval.val.iter().map(|(name, val)| (name.clone(), val.bpb));
+            for (name, value) in corpora.chain([(String::new(), eval.metric(metric))]) {
+                let of_name = sums.entry(name).or_default();
+                let sum = of_name.entry(eval.tokens).or_default();
+                *sum = (sum.0 + value, sum.1 + 1);
             }
         }
     }
-    let whole = sums.into_iter().filter(|(_, (_, n))| *n == seeds);
-    Ok(whole
-        .map(|(tokens, (sum, n))| (tokens as f64, sum / n as f64))
-        .collect())
+    let mut curves = sums.into_iter().map(|(name, sums)| {
+        let whole = sums.into_iter().filter(|(_, (_, n))| *n == seeds);
+        let mean = |(tokens, (sum, n)): (u64, (f64, usize))| (tokens as f64, sum / n as f64);
+        (name, whole.map(mean).collect::<Curve>())
+    });
+    let judged = curves.next().map_or_else(Vec::new, |(_, curve)| curve);
+    Ok(Curves {
+        judged,
+        by_corpus: curves.collect(),
+    })
 }

@@ -146,9 +146,15 @@ pub struct ArmVerdict {
     /// study says nothing against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_e: Option<f64>,
+    /// The same difference in the metric that is not judged, at the same confidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<Paired>,
     /// What the effect is worth in the control's training, where its curve tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worth: Option<Worth>,
+    /// The same of each corpus's mean difference: more steps, as a fraction.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub worth_by_corpus: BTreeMap<String, f64>,
 }
 
 /// The verdict on a study.
@@ -288,7 +294,9 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) 
         by_corpus: by_corpus(control, arm),
         looks: looks(rule, &differences, alpha),
         log_e: None,
+        unjudged: unjudged(rule, (control, arm), alpha),
         worth: None,
+        worth_by_corpus: BTreeMap::new(),
         pairs,
     };
     let decided = verdict
@@ -310,6 +318,18 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) 
         by_interval(&mut verdict, rule, &differences, alpha);
     }
     verdict
+}
+
+/// The paired difference in the other metric, where all trials finished.
+fn unjudged(
+    rule: &Rule,
+    (control, arm): (&ArmOutcomes, &ArmOutcomes),
+    alpha: f64,
+) -> Option<Paired> {
+    let metric = rule.metric.other();
+    let pairs = control.outcomes.iter().zip(&arm.outcomes);
+    let differences = pairs.map(|(c, a)| Some(a.metric(metric)? - c.metric(metric)?));
+    paired(&differences.collect::<Option<Vec<f64>>>()?, 1.0 - alpha)
 }
 
 /// Fills in effect and call where there is an interval for a mean.
@@ -348,6 +368,7 @@ impl ArmVerdict {
     pub fn refuse(&mut self, why: String) {
         self.call = Call::Invalid;
         self.effect = None;
+        self.unjudged = None;
         self.log_e = None;
         self.needed = None;
         self.invalid = Some(why);
