@@ -56,7 +56,11 @@ impl StudyReport {
         let (control, arms) = outcomes(home, &contract)?;
         let mut all = vec![control.outcomes];
         all.extend(arms.into_iter().map(|arm| arm.outcomes));
-        let trials = TrialRecords::read(home, &contract)?;
+        let mut trials = TrialRecords::read(home, &contract)?;
+        // Of a study that stopped early, the seeds that it looked at.
+        trials
+            .iter_mut()
+            .for_each(|arm| arm.truncate(verdict.seeds));
         let environment = RunDir::of(home, &contract.terms.arms[0].trials[0]).environment()?;
         Ok(Self {
             contract,

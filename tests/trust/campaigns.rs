@@ -52,6 +52,24 @@ fn levels_fall_along_the_stream_rise_with_discoveries_and_seeds_are_never_used_t
         .map(|run| 2 * run["verdict"]["seeds"].as_u64().unwrap())
         .sum();
     assert_eq!(campaign["validation_reads"], reads);
+    // The locked test part is read once, and what it said is kept.
+    assert!(campaign["test"].is_null());
+    let read = bench.json(&["campaign", ".", "--read-test", "one"]);
+    let readings = read["test"]["readings"].as_array().unwrap();
+    assert_eq!(readings.len(), 2);
+    let seeds = runs[0]["verdict"]["seeds"].as_u64().unwrap() as usize;
+    assert!(
+        readings
+            .iter()
+            .all(|arm| arm["values"].as_array().unwrap().len() == seeds)
+    );
+    assert!(
+        read["test"]["effects"][0]["mean"].as_f64().unwrap() > 0.05,
+        "{read}"
+    );
+    let words = bench.refused(&["campaign", ".", "--read-test", "two"], 3);
+    assert!(words.contains("read before, for one"), "{words}");
+    assert_eq!(bench.json(&["campaign", "."])["test"], read["test"]);
     // Another budget is another campaign.
     fs::write(&file, "name = \"rates\"\nalpha = 0.2\n").unwrap();
     bench.study("four.toml", "margin = 2.0\nseeds = 6", same);
@@ -82,7 +100,7 @@ fn a_study_on_seeds_that_were_used_is_exploratory() {
 fn the_winner_of_several_arms_is_a_candidate_until_a_study_of_its_own_confirms_it() {
     let bench = Bench::new();
     let arms = "[arms.fast]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 3e-2 }\n[arms.faster]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 6e-2 }";
-    bench.study("many.toml", "margin = 0.02\nseeds = 6", arms);
+    bench.study("many.toml", "margin = 0.2\nseeds = 6", arms);
     let many = bench.json(&["run", "many.toml"]);
     let calls: Vec<&Value> = many["verdict"]["arms"]
         .as_array()

@@ -1,7 +1,14 @@
 //! `calibrate`'s real part on a set so small that it takes seconds.
 
 use crate::{Bench, RECIPE, SLOW};
-use std::fs;
+use std::{fs, path::Path};
+use windtunnel::{
+    study::{
+        known_answers::{Expect, Expected},
+        proposal::Study,
+    },
+    toml_file::Source,
+};
 
 const EXPECTED: &str = r#"
 [[hypothesis]]
@@ -95,4 +102,25 @@ fn a_calibration_keeps_its_outcomes_and_the_table_comes_from_them_alone() {
     fs::write(&path, other).unwrap();
     let words = bench.refused(&["calibrate", "--from", "outcomes.jsonl"], 4);
     assert!(words.contains("slow (a hundredth of the rate"), "{words}");
+}
+
+#[test]
+fn the_committed_set_names_studies_that_are_there_and_well_formed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/studies/calibration");
+    let expected: Expected = Source::read(&folder.join("expected.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(expected.hypothesis.len() >= 15);
+    for hypothesis in &expected.hypothesis {
+        let study = Study::load(&folder.join(&hypothesis.study), &[]);
+        match (&hypothesis.expect, study) {
+            (Expect::Refused(_), _) => {}
+            (_, Err(error)) => panic!("{}: {error}", hypothesis.study),
+            (_, Ok(study)) => {
+                let named = hypothesis.arm.as_ref();
+                assert!(named.is_none_or(|arm| study.arms.iter().any(|a| a.name == *arm)));
+            }
+        }
+    }
 }

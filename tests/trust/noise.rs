@@ -122,3 +122,22 @@ fn seeds_of_weights_and_of_data_can_be_told_apart() {
     let losses = [plain.1, init.1, data.1];
     assert!(losses[0] != losses[1] && losses[0] != losses[2] && losses[1] != losses[2]);
 }
+
+#[test]
+fn crossed_seeds_take_the_variance_apart() {
+    let bench = Bench::new();
+    let args = ["noise", "recipe.toml", "--crossed", "3", "--blocks", "4"];
+    let found = bench.json(&args);
+    assert_eq!((&found["trials"], &found["blocks"]), (&9.into(), &4.into()));
+    let split = &found["split"];
+    for part in ["initialisation", "order", "interaction", "evaluation"] {
+        let part = &split[part];
+        let [low, at, high] = ["low", "variance", "high"].map(|key| part[key].as_f64().unwrap());
+        assert!(low <= at && at <= high && high > 0.0, "{split}");
+    }
+    // Again: the trials are there. They are no repetitions of one design, so the bank leaves them out.
+    assert_eq!(bench.json(&args), found);
+    assert_eq!(bench.json(&["noise"])["bank"], serde_json::json!([]));
+    let words = bench.refused(&["noise", "recipe.toml", "--blocks", "40"], 2);
+    assert!(words.contains("--blocks 40"), "{words}");
+}

@@ -238,6 +238,7 @@ impl Page<'_> {
             .terms
             .seeds
             .iter()
+            .take(self.trials.first().map_or(0, Vec::len))
             .map(|seed| format!("seed {seed}"));
         Chart {
             title: String::new(),
