@@ -9,6 +9,7 @@
 
 pub mod arms;
 pub mod bank;
+pub mod calibrate;
 pub mod campaign;
 pub mod confirm;
 pub mod contract;

@@ -97,11 +97,14 @@ pub struct ArmOutcomes {
 impl ArmOutcomes {
     /// Of the first `n` seeds.
     fn first(&self, n: usize) -> Self {
-        let outcomes = self.outcomes.iter().take(n).cloned().collect();
         Self {
             name: self.name.clone(),
-            outcomes,
+            outcomes: self.head(n).to_vec(),
         }
+    }
+
+    fn head(&self, n: usize) -> &[Outcome] {
+        &self.outcomes[..n.min(self.outcomes.len())]
     }
 }
 
@@ -228,8 +231,7 @@ pub fn stop(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Option<
     let last = there.min(most);
     // An arm is decided at its own look, and stays so.
     let needed = arms.iter().map(|arm| {
-        let shown =
-            (1..=last).find(|n| invalid(rule, &control.first(*n), &arm.first(*n)).is_some());
+        let shown = (1..=last).find(|n| invalid(rule, control.head(*n), arm.head(*n)).is_some());
         if shown.is_some() {
             return shown;
         }
@@ -290,7 +292,7 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) 
         diverged,
         sign_p: None,
         needed: None,
-        invalid: invalid(rule, control, arm),
+        invalid: invalid(rule, &control.outcomes, &arm.outcomes),
         by_corpus: by_corpus(control, arm),
         looks: looks(rule, &differences, alpha),
         log_e: None,
@@ -414,12 +416,12 @@ pub(super) fn ranks(pairs: &[Pair]) -> (usize, usize) {
 }
 
 /// What only the realised data shows: trials that did not spend as much, or were not asked the same.
-fn invalid(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes) -> Option<String> {
-    if control.outcomes.len() != arm.outcomes.len() {
-        let (theirs, ours) = (control.outcomes.len(), arm.outcomes.len());
+fn invalid(rule: &Rule, control: &[Outcome], arm: &[Outcome]) -> Option<String> {
+    if control.len() != arm.len() {
+        let (theirs, ours) = (control.len(), arm.len());
         return Some(format!("{ours} trials against {theirs}"));
     }
-    for (c, a) in control.outcomes.iter().zip(&arm.outcomes) {
+    for (c, a) in control.iter().zip(arm) {
         if c.seed != a.seed {
             return Some(format!("seed {} is paired with seed {}", a.seed, c.seed));
         }
