@@ -99,12 +99,8 @@ impl ArmOutcomes {
     fn first(&self, n: usize) -> Self {
         Self {
             name: self.name.clone(),
-            outcomes: self.head(n).to_vec(),
+            outcomes: self.outcomes[..n.min(self.outcomes.len())].to_vec(),
         }
-    }
-
-    fn head(&self, n: usize) -> &[Outcome] {
-        &self.outcomes[..n.min(self.outcomes.len())]
     }
 }
 
@@ -231,7 +227,10 @@ pub fn stop(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Option<
     let last = there.min(most);
     // An arm is decided at its own look, and stays so.
     let needed = arms.iter().map(|arm| {
-        let shown = (1..=last).find(|n| invalid(rule, control.head(*n), arm.head(*n)).is_some());
+        let shown = (1..=last).find(|n| {
+            let pair = control.outcomes.get(n - 1).zip(arm.outcomes.get(n - 1));
+            pair.is_none_or(|(c, a)| differ(rule, c, a).is_some())
+        });
         if shown.is_some() {
             return shown;
         }
@@ -292,7 +291,7 @@ fn judge_arm(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes, alpha: f64) 
         diverged,
         sign_p: None,
         needed: None,
-        invalid: invalid(rule, &control.outcomes, &arm.outcomes),
+        invalid: invalid(rule, control, arm),
         by_corpus: by_corpus(control, arm),
         looks: looks(rule, &differences, alpha),
         log_e: None,
@@ -416,24 +415,28 @@ pub(super) fn ranks(pairs: &[Pair]) -> (usize, usize) {
 }
 
 /// What only the realised data shows: trials that did not spend as much, or were not asked the same.
-fn invalid(rule: &Rule, control: &[Outcome], arm: &[Outcome]) -> Option<String> {
-    if control.len() != arm.len() {
-        let (theirs, ours) = (control.len(), arm.len());
+fn invalid(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes) -> Option<String> {
+    if control.outcomes.len() != arm.outcomes.len() {
+        let (theirs, ours) = (control.outcomes.len(), arm.outcomes.len());
         return Some(format!("{ours} trials against {theirs}"));
     }
-    for (c, a) in control.iter().zip(arm) {
-        if c.seed != a.seed {
-            return Some(format!("seed {} is paired with seed {}", a.seed, c.seed));
-        }
-        if c.windows != a.windows {
-            return Some(format!("seed {}: the validation windows differ", c.seed));
-        }
-        let both_finished = c.eval().is_some() && a.eval().is_some();
-        if both_finished && let Some(what) = rule.matched.differs(&c.cost, &a.cost) {
-            return Some(format!("seed {}: trained on {what}", c.seed));
-        }
+    let mut pairs = control.outcomes.iter().zip(&arm.outcomes);
+    pairs.find_map(|(c, a)| differ(rule, c, a))
+}
+
+/// Why two trials are no pair, if they are not.
+fn differ(rule: &Rule, control: &Outcome, arm: &Outcome) -> Option<String> {
+    let seed = control.seed;
+    if seed != arm.seed {
+        return Some(format!("seed {} is paired with seed {seed}", arm.seed));
     }
-    None
+    if control.windows != arm.windows {
+        return Some(format!("seed {seed}: the validation windows differ"));
+    }
+    let both_finished = control.eval().is_some() && arm.eval().is_some();
+    let what = rule.matched.differs(&control.cost, &arm.cost);
+    what.filter(|_| both_finished)
+        .map(|what| format!("seed {seed}: trained on {what}"))
 }
 
 impl Matched {
