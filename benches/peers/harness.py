@@ -71,7 +71,7 @@ def peak_gflops(n_threads):
             return {}
     f32 = max(found["avx2_f32"], found["avx512_f32"])
     # Without the instruction, bf16 is widened and multiplied as f32.
-    return {"f32": f32, "bf16": max(f32, found["avx512_bf16"]), "kernels": found}
+    return {"f32": f32, "bf16": max(f32, found["avx512_bf16"])}
 
 
 def allocators():

@@ -98,14 +98,12 @@ class Contest:
 
     def choose_allocators(self):
         """Gives each PyTorch contestant the allocator that is fastest in a short trial of its own."""
-        known, ranking = allocators(), {}
-        if self.args.allocator:
-            known = {self.args.allocator: known[self.args.allocator]}
+        known, ranking = {name: allocators()[name] for name in self.args.allocators}, {}
         for name in [name for name in self.commands if not name.startswith(OURS)]:
             dtype = name.rsplit("_", 1)[1]
             tried = ranking.get(dtype, list(known))
             self.trials[name] = {}
-            short = ["--seconds", str(self.args.trial_seconds), "--timed-steps", str(self.args.trial_steps)]
+            short = ["--seconds", str(self.args.trial_seconds), "--warmup-steps", "1", "--timed-steps", "1"]
             for allocator in tried * self.args.trial_rounds if len(tried) > 1 else []:
                 record = self.measure(name, short, known[allocator])
                 if record is not None:
@@ -113,7 +111,7 @@ class Contest:
                     self.trials[name][allocator] = max(rate, self.trials[name].get(allocator, 0.0))
                     say(f"{self.config} {name} with {allocator}: {rate:,.0f} tokens/s")
             order = sorted(self.trials[name], key=self.trials[name].get, reverse=True) or tried[:1]
-            # The compiled ones try the best two of eager, and glibc as it is.
+            # The compiled ones try the best two of eager, and the first: glibc as it is.
             ranking.setdefault(dtype, list(dict.fromkeys([*order[:2], next(iter(known))])))
             self.allocators[name], self.environments[name] = order[0], known[order[0]]
         # An allocator that fails is out; the contestant goes on with the others.
@@ -156,6 +154,7 @@ def summary(contest, records, peak):
     return {
         "config": contest.config,
         "flops_per_token": flops,
+        "peak_gflops": peak,
         "tokens_per_step": n_seq * model.block_size,
         "commands": {name: shlex.join(command) for name, command in contest.commands.items()},
         "environments": contest.environments,
@@ -187,7 +186,8 @@ def ratio_of(table, dtype):
 
 
 def show(result):
-    say(f"\n{result['config']}: {result['flops_per_token'] / 1e6:.2f} MFLOPs/token")
+    peak = ", ".join(f"{dtype} {gflops:.0f}" for dtype, gflops in sorted(result["peak_gflops"].items(), reverse=True))
+    say(f"\n{result['config']}: {result['flops_per_token'] / 1e6:.2f} MFLOPs/token, peak in GFLOP/s: {peak or 'unknown'}")
     say(f"{'':20} {'tokens/s':>10} {'lowest':>10} {'highest':>10} {'of peak':>8} {'MB':>7} {'1st step':>9}  allocator")
     for name, row in result["contestants"].items():
         share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
@@ -233,14 +233,16 @@ def parse():
     parser.add_argument("--rows-per-pass", type=int, help="sequences in one of our forward passes (default: all)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out (no C++ compiler)")
     parser.add_argument("--medium", action="store_true", help="also f32 with set_float32_matmul_precision('medium')")
-    parser.add_argument("--allocator", choices=allocators(), help="no trial: this one for all of PyTorch's")
+    parser.add_argument(
+        "--allocators", nargs="+", choices=allocators(), default=list(allocators()), metavar="NAME",
+        help=f"PyTorch's to choose from; one alone needs no trial (default: {' '.join(allocators())})",
+    )
     parser.add_argument("--trial-seconds", type=float, help="timed part of an allocator's trial")
     parser.add_argument("--trial-rounds", type=int, help="trials of each allocator")
-    parser.add_argument("--trial-steps", type=int, default=1, help="steps in it, at least")
     parser.add_argument("--text", help="path of tiny Shakespeare for PyTorch's side")
     parser.add_argument("--json-file", help="also write the JSON here")
     args = parser.parse_args()
-    for name in ("threads", "rounds", "timed_steps", "trial_rounds", "trial_steps", "rows_per_pass"):
+    for name in ("threads", "rounds", "timed_steps", "trial_rounds", "rows_per_pass"):
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} is {value}; it must be 1 or more")
     if args.threads > len(os.sched_getaffinity(0)):
@@ -248,13 +250,17 @@ def parse():
     return args
 
 
-def compete(args, config, peak):
-    """One configuration from the allocators' trials to its table."""
+def compete(args, config):
+    """One configuration from the allocators' trials to its table; the peak is the better of before and after."""
     written = {name: value for name, value in vars(args).items() if value is not None}
     settings = argparse.Namespace(**vars(args) | PACE[config] | written)
     contest = Contest(settings, config)
     contest.choose_allocators()
-    result = summary(contest, contest.run_rounds(), peak)
+    before = peak_gflops(args.threads)
+    records = contest.run_rounds()
+    after = peak_gflops(args.threads)
+    peak = {dtype: max(before[dtype], after[dtype]) for dtype in before.keys() & after.keys()}
+    result = summary(contest, records, peak)
     show(result)
     return result | {"seconds": settings.seconds, "rounds": settings.rounds}
 
@@ -267,16 +273,14 @@ def main():
     args.ours = args.ours or shlex.quote(build_step_bench())
     before = machine()
     warn_if_busy(before)
-    peak = peak_gflops(args.threads)
-    result = {"schema": "windtunnel.peers.v2", "machine": before, "threads": args.threads, "peak_gflops": peak, "configs": []}
+    result = {"schema": "windtunnel.peers.v2", "machine": before, "threads": args.threads, "configs": []}
     try:
         for config in CONFIGS if args.all else [args.config]:
-            result["configs"].append(compete(args, config, peak))
+            result["configs"].append(compete(args, config))
     except KeyboardInterrupt:
         say("interrupted; what was finished follows")
     before["load_average_1m_after"] = os.getloadavg()[0]
-    if peak:
-        say(f"\n{args.threads} threads, {before['cpu']}, peak {peak['f32']:.0f} GFLOP/s in f32, {peak['bf16']:.0f} in bf16")
+    say(f"\n{args.threads} threads, {before['cpu']}")
     packed = json.dumps(result, indent=2)
     print(packed)
     if args.json_file:

@@ -106,20 +106,20 @@ def validation_loss(model, tokens, block_size):
     return total / n_predicted
 
 
-def time_steps(trainer, seconds, n_steps):
-    """Tokens per second: the median over steps, at least `n_steps` of them, after warm-up."""
+def time_steps(trainer, args):
+    """Tokens per second: the median over steps, as many as the arguments ask at least, after warm-up."""
     started = time.perf_counter()
     trainer.step(0)  # A compiler runs in it.
     first_step_s = time.perf_counter() - started
     index, warm_from = 1, time.perf_counter()
-    # The second step is the first with the optimizer's moments in place.
-    while index < 2 or time.perf_counter() - warm_from < 1.0:
+    # A second one by default: it is the first with the optimizer's moments in place.
+    while index < args.warmup_steps or time.perf_counter() - warm_from < 1.0:
         trainer.step(index)
         index += 1
 
     rates = []
     timed_from = time.perf_counter()
-    while len(rates) < n_steps or time.perf_counter() - timed_from < seconds:
+    while len(rates) < args.timed_steps or time.perf_counter() - timed_from < args.seconds:
         step_from = time.perf_counter()
         trainer.step(index)
         index += 1
@@ -166,6 +166,7 @@ def parse():
     parser.add_argument("--bf16", action="store_true", help="the forward pass under torch.autocast in bfloat16")
     parser.add_argument("--medium", action="store_true", help="let products of f32 round their inputs to bf16")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the timed part")
+    parser.add_argument("--warmup-steps", type=int, default=2, help="steps before that at least, and a second of them")
     parser.add_argument("--timed-steps", type=int, default=3, help="steps that are timed at least")
     parser.add_argument("--text", help="path of tiny Shakespeare")
     parser.add_argument("--full", action="store_true", help="train configuration a for --steps and validate")
@@ -191,7 +192,7 @@ def main():
     else:
         training, validation = torch.randint(config.vocab_size, (1_000_000,)), None
     trainer = Trainer(config, n_seq, training, args)
-    measured = train_in_full(trainer, validation) if args.full else time_steps(trainer, args.seconds, args.timed_steps)
+    measured = train_in_full(trainer, validation) if args.full else time_steps(trainer, args)
     settings = {
         "schema": "windtunnel.peer.v1",
         "peer": "nanoGPT shape on PyTorch",
