@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LIBRARY_FOLDERS = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"]
 GIB = 1 << 30
+
+
+# Asked to end, we end as for Ctrl-C, and take the process that is being timed with us.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class Failed(Exception):
