@@ -69,7 +69,7 @@ struct Global {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
     device: DeviceChoice,
-    /// f32, or bf16: linear layers read their inputs rounded to bf16, all else stays f32
+    /// f32, or bf16: products of matrices read their inputs rounded to bf16, all else stays f32
     #[arg(long, global = true, default_value = "f32")]
     dtype: Precision,
     /// Threads for one trial [default: all cores for `train`, cores divided by jobs for `run`]
