@@ -110,6 +110,8 @@ pub struct Entry {
 /// A run that took this much more or less than foreseen would be no surprise after a probe alone:
 /// one second says how the machine was in that second.
 const PROBED: f64 = 0.15;
+/// After two steps.
+const GLANCED: f64 = 0.3;
 /// After many runs that agree: what they say of the next.
 const LEAST: f64 = 0.05;
 
@@ -133,6 +135,7 @@ impl Entry {
     pub fn uncertainty(&self) -> f64 {
         match self.learnt {
             Some(learnt) if learnt.runs > 1 => (2.0 * learnt.spread).clamp(LEAST, PROBED),
+            _ if self.glance => GLANCED,
             _ => PROBED.hypot(2.0 * self.timing.noise),
         }
     }

@@ -41,7 +41,8 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// In what linear layers read their inputs. Weights, activations, gradients and all sums are f32.
+/// In what the products of linear layers and attention read their inputs. Weights, activations,
+/// gradients and all sums are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     #[default]

@@ -41,7 +41,8 @@
 //!
 //! Studies:
 //!
-//! - [`stats`]: paired intervals, power, the sign test. Pure functions.
+//! - [`stats`]: paired intervals, the anytime-valid t-mixture, chances of each verdict, multiplicity,
+//!   variance between seeds. Pure functions.
 //! - [`study`]: `proposal` and `arms` check a study file, `validity` whether its arms can be compared,
 //!   `plan` says what it costs and `sight` what it can see, by the noise `bank`; `contract` freezes
 //!   it, `runner` trains, `verdict` judges, `needed` and `worth` say what more would do and what the

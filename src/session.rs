@@ -342,10 +342,7 @@ fn resolved(recipe: &Recipe, facts: Facts, tokenizer: &Tokenizer) -> Result<Run>
 /// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.
 fn fits(run: &Run) -> Result<()> {
     let memory = Machine::read().memory_bytes;
-    let rows = match run.batch.rows_per_pass {
-        0 => run.batch.rows,
-        rows => rows,
-    };
+    let rows = run.batch.rows_in_pass(run.model.block_size);
     let m = &run.model;
     // Weights, gradients and moments; of each token a few vectors a layer, and logits.
     let arenas = 2 + run.optimizer.n_states();

@@ -7,7 +7,7 @@
 use crate::{
     checkpoint::{self, Checkpoint},
     data::{Batches, EvalWindows, Targets, Tokenizer, mixture::Mixture},
-    device::Compute,
+    device::{Backend, Compute},
     error::{Error, Kind, Result},
     eval::evaluate,
     metrics::{
@@ -88,6 +88,8 @@ pub struct Trainer {
     batches: Batches,
     data: RunData,
     pool: Arc<Pool>,
+    /// Sequences in one forward pass.
+    rows_per_pass: usize,
     /// Optimizer steps done.
     step: u64,
 }
@@ -118,6 +120,10 @@ impl Trainer {
             batches,
             data,
             pool,
+            rows_per_pass: match (&compute.backend, run.batch.rows_per_pass) {
+                (Backend::Composed(_), 0) => run.batch.rows,
+                _ => run.batch.rows_in_pass(run.model.block_size),
+            },
             run: run.clone(),
             step: 0,
         })
@@ -127,10 +133,6 @@ impl Trainer {
     pub fn train_step(&mut self) -> Result<std::result::Result<StepRecord, Diverged>> {
         let started = Instant::now();
         let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
-        let rows_per_pass = match self.run.batch.rows_per_pass {
-            0 => rows,
-            n => n,
-        };
         let batch = self.batches.at(self.step);
         // Of the whole step, so that the loss is one mean however many passes it takes. Without a
         // target there is neither loss nor gradient, and nothing to divide.
@@ -139,13 +141,13 @@ impl Trainer {
         self.tape.lap("batch", Half::Forward);
         self.tape.zero_grads();
         let mut loss = 0.0;
-        for first_row in (0..rows).step_by(rows_per_pass) {
+        for first_row in (0..rows).step_by(self.rows_per_pass) {
             self.tape.position = PassPosition {
                 keys: vec![rng::key(self.run.seed, "dropout")],
                 step: self.step,
                 first_row,
             };
-            let part = first_row * t..(first_row + rows_per_pass).min(rows) * t;
+            let part = first_row * t..(first_row + self.rows_per_pass).min(rows) * t;
             let tokens: Arc<[u32]> = batch.inputs[part.clone()].into();
             self.tape.begin(Mode::Train);
             let pass = (&tokens, &batch.targets[part]);
@@ -185,10 +187,7 @@ impl Trainer {
     /// The fixed validation windows of every evaluated corpus, of the weights and of their average.
     pub fn evaluate(&mut self) -> Result<EvalRecord> {
         let at = (self.step, self.tokens());
-        let rows = match self.run.batch.rows_per_pass {
-            0 => self.run.batch.rows,
-            n => n,
-        };
+        let rows = self.rows_per_pass;
         let (gpt, tape, windows) = (&self.gpt, &mut self.tape, &self.data.windows);
         let mut record = evaluate(gpt, tape, windows, rows, at)?;
         if self.optimizer.swap_average(&mut tape.params) {
@@ -203,13 +202,9 @@ impl Trainer {
     /// Evaluates the first `passes` batches of one corpus's windows, to time them; gives the number
     /// of tokens in them.
     pub fn evaluate_passes(&mut self, windows: &EvalWindows, passes: usize) -> Result<u64> {
-        let (rows, t) = (self.run.batch.rows, self.run.model.block_size);
-        let rows = match self.run.batch.rows_per_pass {
-            0 => rows,
-            n => n,
-        };
+        let t = self.run.model.block_size;
         let mut tokens = 0;
-        for batch in windows.batches(rows).take(passes) {
+        for batch in windows.batches(self.rows_per_pass).take(passes) {
             self.tape.begin(Mode::Eval);
             let inputs: Arc<[u32]> = batch.inputs.into();
             let pass = (&inputs, &batch.targets[..]);

@@ -1,6 +1,7 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
 mod bench;
+mod calibrate;
 mod campaign;
 mod compare;
 mod data;
@@ -68,7 +69,7 @@ struct Global {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
     device: DeviceChoice,
-    /// f32, or bf16: linear layers read their inputs rounded to bf16, all else stays f32
+    /// f32, or bf16: products of matrices read their inputs rounded to bf16, all else stays f32
     #[arg(long, global = true, default_value = "f32")]
     dtype: Precision,
     /// Threads for one trial [default: all cores for `train`, cores divided by jobs for `run`]
@@ -113,8 +114,8 @@ enum Command {
     Campaign(campaign::Args),
     /// How much trials differ by their seeds, and by which of them
     Noise(noise::Args),
-    /// Put hypotheses with known answers to this very program
-    Calibrate(known_answers::Args),
+    /// Measure how often verdicts are right: with known answers, or --fast on simulated outcomes
+    Calibrate(calibrate::Args),
     /// Say what this machine has, and check that training works on it
     Doctor(doctor::Args),
     /// Time training steps, and say where their time goes
@@ -201,7 +202,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::New(command) => new::run(global, command, output),
         Command::Campaign(args) => campaign::run(global, &args, output),
         Command::Noise(args) => noise::run(global, &args, output),
-        Command::Calibrate(args) => known_answers::run(global, &args, output),
+        Command::Calibrate(args) => calibrate::run(global, &args, output),
         Command::Bench(args) => bench::run(global, args, output),
         Command::Doctor(args) => doctor::run(global, args, output),
         Command::Completions { shell } => {

@@ -169,8 +169,31 @@ impl Targets {
 pub struct BatchConfig {
     /// Sequences in one optimizer step.
     pub rows: usize,
-    /// Sequences in one forward pass; fewer than `rows` means gradient accumulation. 0 means `rows`.
+    /// Sequences in one forward pass; fewer than `rows` means gradient accumulation. 0 leaves it to
+    /// [`BatchConfig::rows_in_pass`].
     pub rows_per_pass: usize,
+}
+
+/// Tokens of a pass beyond which more of them make a CPU's step no faster: weights are read often
+/// enough, and activations only leave the caches earlier.
+const TOKENS_PER_PASS: usize = 2048;
+/// Tokens of a pass below which weights are packed too often for what is multiplied with them.
+const FEWEST_TOKENS: usize = 512;
+
+impl BatchConfig {
+    /// Sequences of `block_size` tokens in one forward pass on a CPU: as written, else the largest
+    /// divisor of `rows` with at most 2048 tokens, or the smallest with 512 if that has fewer.
+    pub fn rows_in_pass(&self, block_size: usize) -> usize {
+        let rows = self.rows;
+        if self.rows_per_pass > 0 {
+            return self.rows_per_pass;
+        }
+        let divisors = || (1..=rows).filter(|n| rows.is_multiple_of(*n));
+        let most = divisors().rfind(|n| n * block_size <= TOKENS_PER_PASS);
+        let most = most.filter(|n| n * block_size >= FEWEST_TOKENS);
+        let least = || divisors().find(|n| n * block_size >= FEWEST_TOKENS);
+        most.or_else(least).unwrap_or(rows)
+    }
 }
 
 impl Default for BatchConfig {

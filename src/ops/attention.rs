@@ -5,6 +5,7 @@
 //! kept; the backward pass computes the panel again. A panel is at most [`PANEL`] × T numbers.
 
 use crate::{
+    device::Precision,
     error::Result,
     memory::Buffer,
     ops::{
@@ -17,7 +18,7 @@ use crate::{
 use candle_core::{D, Device, Tensor};
 
 /// Query rows worked on together.
-const PANEL: usize = 32;
+const PANEL: usize = 64;
 
 /// Who attends to whom.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +42,8 @@ struct Layout {
     dim: usize,
     window: usize,
     scale: f64,
+    /// In what products read queries, keys, values and weights.
+    precision: Precision,
 }
 
 /// Query rows `first..first + n` against keys `from..from + keys`.
@@ -65,6 +68,7 @@ impl<R: Real> Tape<R> {
             dim: cols / (heads + 2 * kv_heads),
             window: h.window,
             scale: h.scale,
+            precision: self.precision,
         };
         let width = h.width();
         let mask = (dropout > 0.0 && self.mode() == Mode::Train)
@@ -170,7 +174,13 @@ fn forward<R: Real>(
             }
             let out = MatMut::strided(&mut y[first * c + head * dim..], n, dim, c);
             let v = Mat::strided(&qkv[from * row + v..], keys, dim, row);
-            gemm_serial(R::ONE, Mat::new(p, n, keys), v, out, Into::Overwrite);
+            gemm_serial(
+                (R::ONE, h.precision),
+                Mat::new(p, n, keys),
+                v,
+                out,
+                Into::Overwrite,
+            );
         }
     }
 }
@@ -181,7 +191,13 @@ fn scores<R: Real>(h: Layout, qkv: &[R], (head, at): (usize, Panel), panel: &mut
     let q = Mat::strided(&qkv[at.first * row + q..], at.n, h.dim, row);
     let k = Mat::strided(&qkv[at.from * row + k..], at.keys, h.dim, row);
     let scores = MatMut::new(panel, at.n, at.keys);
-    gemm_serial(R::of(h.scale), q, k.t(), scores, Into::Overwrite);
+    gemm_serial(
+        (R::of(h.scale), h.precision),
+        q,
+        k.t(),
+        scores,
+        Into::Overwrite,
+    );
 }
 
 impl Layout {
@@ -299,7 +315,8 @@ struct Saved<'a, R> {
 }
 
 /// One sequence: adds to dqkv (T, (H+2G)·D). With P the weights after softmax and δ = Σ dy·y by row:
-/// dV = Pᵀ·dy, dS = P∘(dy·Vᵀ − δ), dQ = dS·K, dK = dSᵀ·Q, both times the scale.
+/// dV = Wᵀ·dy, dS = W∘(dy·Vᵀ) − P·δ, dQ = dS·K, dK = dSᵀ·Q, both times the scale, where W is P as
+/// dropout left it.
 fn backward<R: Real>(
     h: Layout,
     saved: Saved<R>,
@@ -342,7 +359,7 @@ fn backward<R: Real>(
             let dy = Mat::strided(dy, n, dim, c);
             let values = Mat::strided(&saved.qkv[keyed + v..], keys, dim, row);
             gemm_serial(
-                R::ONE,
+                (R::ONE, h.precision),
                 dy,
                 values.t(),
                 MatMut::new(ds, n, keys),
@@ -353,30 +370,32 @@ fn backward<R: Real>(
                 None => p,
                 Some((mask, sequence)) => {
                     kept.copy_from_slice(p);
-                    for (i, (kept, ds)) in kept
-                        .chunks_exact_mut(keys)
-                        .zip(ds.chunks_exact_mut(keys))
-                        .enumerate()
-                    {
+                    for (i, kept) in kept.chunks_exact_mut(keys).enumerate() {
                         let start = ((sequence * heads + head) * t + first + i) * t + from;
                         mask.apply(kept, start);
-                        mask.apply(ds, start);
                     }
                     kept
                 }
             };
             let into = MatMut::strided(&mut dqkv[keyed + v..], keys, dim, row);
-            gemm_serial(R::ONE, Mat::new(weights, n, keys).t(), dy, into, Into::Add);
+            gemm_serial(
+                (R::ONE, h.precision),
+                Mat::new(weights, n, keys).t(),
+                dy,
+                into,
+                Into::Add,
+            );
             simd(
                 #[inline(always)]
                 || {
-                    for ((ds, p), delta) in ds
+                    for (((ds, p), weights), delta) in ds
                         .chunks_exact_mut(keys)
                         .zip(p.chunks_exact(keys))
+                        .zip(weights.chunks_exact(keys))
                         .zip(&*delta)
                     {
-                        for (ds, p) in ds.iter_mut().zip(p) {
-                            *ds = *p * (*ds - *delta);
+                        for ((ds, p), weight) in ds.iter_mut().zip(p).zip(weights) {
+                            *ds = weight.mul_add(*ds, -(*p * *delta));
                         }
                     }
                 },
@@ -384,10 +403,16 @@ fn backward<R: Real>(
             let ds = Mat::new(ds, n, keys);
             let matrix = Mat::strided(&saved.qkv[keyed + k..], keys, dim, row);
             let into = MatMut::strided(&mut dqkv[query..], n, dim, row);
-            gemm_serial(R::of(h.scale), ds, matrix, into, Into::Add);
+            gemm_serial((R::of(h.scale), h.precision), ds, matrix, into, Into::Add);
             let matrix = Mat::strided(&saved.qkv[query..], n, dim, row);
             let into = MatMut::strided(&mut dqkv[keyed + k..], keys, dim, row);
-            gemm_serial(R::of(h.scale), ds.t(), matrix, into, Into::Add);
+            gemm_serial(
+                (R::of(h.scale), h.precision),
+                ds.t(),
+                matrix,
+                into,
+                Into::Add,
+            );
         }
     }
 }

@@ -84,12 +84,24 @@ impl<'a, R> MatMut<'a, R> {
     }
 }
 
-/// c = scale·a·b, or c += scale·a·b, on the calling thread.
-pub fn gemm_serial<R: Real>(scale: R, a: Mat<R>, b: Mat<R>, mut c: MatMut<R>, into: Into) {
+/// c = scale·a·b, or c += scale·a·b, on the calling thread, with a and b read in a precision.
+pub fn gemm_serial<R: Real>(
+    (scale, precision): (R, Precision),
+    a: Mat<R>,
+    b: Mat<R>,
+    mut c: MatMut<R>,
+    into: Into,
+) {
     assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols));
-    #[cfg(target_arch = "x86_64")]
-    if let Some(product) = avx512::Product::<avx512::Single>::new(scale, (a, b), &mut c, into) {
-        return product.run(None);
+    if own_kernel((scale, precision), (a, b), &mut c, into, None) {
+        return;
+    }
+    if precision == Precision::Bf16 {
+        return rounded(None, a, |a| {
+            rounded(None, b, |b| {
+                gemm_serial((scale, Precision::F32), a, b, c, into);
+            });
+        });
     }
     let add = into == Into::Add;
     // SAFETY: the constructors checked that every index lies inside its slice; `c` is borrowed
@@ -128,45 +140,65 @@ pub fn gemm<R: Real>(
     into: Into,
 ) {
     assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols));
-    let share = c.rows.div_ceil(pool.threads()).next_multiple_of(16);
+    // A few pieces for each thread, so that one can help another, but of many rows, which read b once.
+    let pieces = (c.rows / PIECE_ROWS).clamp(pool.threads(), 4 * pool.threads());
+    let share = c.rows.div_ceil(pieces).next_multiple_of(16);
     let alone = share >= c.rows || c.rows * c.cols * a.cols < SMALL;
-    #[cfg(target_arch = "x86_64")]
-    {
-        use avx512::{Brain, Product, Single};
-        let on = (!alone).then_some((pool, share));
-        match precision {
-            Precision::F32 => {
-                if let Some(product) = Product::<Single>::new(R::ONE, (a, b), &mut c, into) {
-                    return product.run(on);
-                }
-            }
-            Precision::Bf16 => {
-                if let Some(product) = Product::<Brain>::new(R::ONE, (a, b), &mut c, into) {
-                    return product.run(on);
-                }
-            }
-        }
+    let on = (!alone).then_some((pool, share));
+    if own_kernel((R::ONE, precision), (a, b), &mut c, into, on) {
+        return;
     }
     if precision == Precision::Bf16 {
-        return rounded(pool, a, |a| {
-            rounded(pool, b, |b| gemm((pool, Precision::F32), a, b, c, into));
+        return rounded(Some(pool), a, |a| {
+            rounded(Some(pool), b, |b| {
+                gemm((pool, Precision::F32), a, b, c, into);
+            });
         });
     }
     if alone {
-        return gemm_serial(R::ONE, a, b, c, into);
+        return gemm_serial((R::ONE, precision), a, b, c, into);
     }
     let (rows, cols, stride) = (c.rows, c.cols, c.row_stride);
     pool.pieces(c.data, share * stride, |i, c| {
         let rows = share.min(rows - i * share);
         let c = MatMut::strided(c, rows, cols, stride);
-        gemm_serial(R::ONE, a.rows(i * share, rows), b, c, into);
+        gemm_serial((R::ONE, precision), a.rows(i * share, rows), b, c, into);
     });
 }
 
+/// Whether a kernel of our own was there for this processor, and computed it: on a pool with so many
+/// rows a piece, or on the calling thread.
+#[cfg(target_arch = "x86_64")]
+fn own_kernel<R: Real>(
+    (scale, precision): (R, Precision),
+    inputs: (Mat<R>, Mat<R>),
+    c: &mut MatMut<R>,
+    into: Into,
+    on: Option<(&Pool, usize)>,
+) -> bool {
+    use avx512::{Brain, Product, Single};
+    let found = match precision {
+        Precision::F32 => Product::<Single>::new(scale, inputs, c, into).map(|p| p.run(on)),
+        Precision::Bf16 => Product::<Brain>::new(scale, inputs, c, into).map(|p| p.run(on)),
+    };
+    found.is_some()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn own_kernel<R: Real>(
+    _: (R, Precision),
+    _: (Mat<R>, Mat<R>),
+    _: &mut MatMut<R>,
+    _: Into,
+    _: Option<(&Pool, usize)>,
+) -> bool {
+    false
+}
+
 /// The way of processors without bf16: a matrix whose numbers were rounded beforehand.
-fn rounded<R: Real>(pool: &Pool, m: Mat<R>, then: impl FnOnce(Mat<R>)) {
+fn rounded<R: Real>(pool: Option<&Pool>, m: Mat<R>, then: impl FnOnce(Mat<R>)) {
     let mut data = R::with_scratch(|memory| memory.take(m.data.len()));
-    pool.pieces(&mut data, PIECE, |i, data| {
+    let round = |i: usize, data: &mut [R]| {
         let from = &m.data[i * PIECE..][..data.len()];
         simd(
             #[inline(always)]
@@ -176,10 +208,20 @@ fn rounded<R: Real>(pool: &Pool, m: Mat<R>, then: impl FnOnce(Mat<R>)) {
                 }
             },
         );
-    });
+    };
+    match pool {
+        Some(pool) => pool.pieces(&mut data, PIECE, round),
+        None => data
+            .chunks_mut(PIECE)
+            .enumerate()
+            .for_each(|(i, piece)| round(i, piece)),
+    }
     then(Mat { data: &data, ..m });
     R::with_scratch(|memory| memory.give(data));
 }
+
+/// Rows that a piece has at least where there are more pieces than threads.
+const PIECE_ROWS: usize = 192;
 
 /// Multiply-adds below which waking a thread costs more than it brings.
 const SMALL: usize = 32 << 10;

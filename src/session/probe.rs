@@ -12,42 +12,57 @@ use crate::{
     run::Run,
     train::{RunData, Trainer},
 };
-use std::{path::Path, sync::Barrier, time::Instant};
+use std::{
+    path::Path,
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 /// How long to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// Somebody waits for the first step: a tenth of a second where steps are short.
+    /// Somebody waits for the first step: two steps are all.
     Quick,
     /// Somebody asked: about a second.
     Thorough,
 }
 
-/// When to stop timing something.
+/// When to stop timing steps, and how large a trial file is.
+#[derive(Clone, Copy)]
 struct Limits {
     least: usize,
     seconds: f64,
-    /// Bytes of a trial file.
+    /// Where the steps differ: until this many, or until their mean is known.
+    most_seconds: f64,
     bytes: usize,
 }
 
 impl Effort {
-    fn steps(self) -> Limits {
+    fn limits(self) -> Limits {
         match self {
             Self::Quick => Limits {
-                least: 2,
-                seconds: 0.03,
-                bytes: 1 << 20,
+                least: 1,
+                seconds: 0.0,
+                most_seconds: 0.0,
+                bytes: 1 << 18,
             },
             Self::Thorough => Limits {
                 least: 4,
                 seconds: 1.0,
+                most_seconds: 4.0,
                 bytes: 16 << 20,
             },
         }
     }
 }
 
+/// A mean is known when its relative standard error is below this.
+const KNOWN: f64 = 0.015;
+/// How long an evaluation is timed, at least.
+const EVALUATED_SECONDS: f64 = 0.3;
 /// Small files that a run syncs from its start to its end: recipe, environment, events, metrics,
 /// outcome, the ledger's journal.
 const SMALL_FILES: f64 = 10.0;
@@ -57,10 +72,14 @@ impl Session {
     /// and memory. Errors when the data does not fit the run.
     pub fn probe(&self, run: &Run, data: &RunData, jobs: usize, effort: Effort) -> Result<Timing> {
         let before = Resident::forget_peak().then(|| Resident::read().now);
-        let barrier = Barrier::new(jobs);
+        let together = Together {
+            barrier: Barrier::new(jobs),
+            satisfied: AtomicUsize::new(0),
+            jobs,
+        };
         let found: Vec<Result<Timing>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs)
-                .map(|_| scope.spawn(|| self.probe_one(run, data, &barrier, effort)))
+                .map(|_| scope.spawn(|| self.probe_one(run, data, &together, effort)))
                 .collect();
             let join = |worker: std::thread::ScopedJoinHandle<_>| {
                 worker
@@ -89,7 +108,7 @@ impl Session {
         &self,
         run: &Run,
         data: &RunData,
-        barrier: &Barrier,
+        together: &Together,
         effort: Effort,
     ) -> Result<Timing> {
         let started = Instant::now();
@@ -100,16 +119,19 @@ impl Session {
             let _ = trainer.train_step()?;
             Ok((trainer, fresh, now.elapsed().as_secs_f64()))
         });
+        if trainer.is_err() {
+            together.satisfied.fetch_add(1, Ordering::Relaxed);
+        }
         // Everybody comes here, with an error too: nobody waits for ever.
-        barrier.wait();
+        together.barrier.wait();
         let stepped = trainer.and_then(|(mut trainer, fresh, first)| {
             let mut step = || Ok(trainer.train_step()?.is_ok());
-            let times = timed(&effort.steps(), &mut step)?;
+            let times = timed(effort.limits(), together, &mut step)?;
             Ok((trainer, fresh, first, times))
         });
-        barrier.wait();
+        together.barrier.wait();
         let (mut trainer, fresh, first, times) = stepped?;
-        let (seconds_per_step, noise) = mean_and_error(&times);
+        let (seconds_per_step, noise) = middle_and_error(&times);
         let mut eval_seconds = 0.0;
         // Windows that are judged by answers take longer; any others are alike.
         let mut per_token = [None, None];
@@ -117,7 +139,11 @@ impl Session {
             let known = &mut per_token[usize::from(windows.answers().is_some())];
             let rate = match *known {
                 Some(rate) => rate,
-                None => eval_rate(&mut trainer, windows, effort)?,
+                // A step goes forward once, and back at twice the price.
+                None if effort == Effort::Quick => {
+                    seconds_per_step / (3 * run.tokens_per_step()) as f64
+                }
+                None => eval_rate(&mut trainer, windows)?,
             };
             *known = Some(rate);
             eval_seconds += rate * windows.tokens() as f64;
@@ -141,7 +167,7 @@ impl Session {
             false => std::env::temp_dir(),
         };
         let path = folder.join(format!(".probe-{}", std::process::id()));
-        let measured = bytes.clamp(1 << 10, effort.steps().bytes);
+        let measured = bytes.clamp(1 << 10, effort.limits().bytes);
         let times = write_once(&path, measured);
         match bytes {
             0 => SMALL_FILES * times,
@@ -168,48 +194,77 @@ fn saved_bytes(run: &Run) -> usize {
 }
 
 /// Seconds a token of an evaluation's first batches.
-fn eval_rate(trainer: &mut Trainer, windows: &EvalWindows, effort: Effort) -> Result<f64> {
+fn eval_rate(trainer: &mut Trainer, windows: &EvalWindows) -> Result<f64> {
     trainer.evaluate_passes(windows, 1)?;
-    let (n, seconds) = match effort {
-        Effort::Quick => (1, 0.0),
-        Effort::Thorough => (4, 0.3),
-    };
-    let (mut tokens, mut passes) = (0, n);
+    let (mut tokens, mut passes) = (0, 4);
     let now = Instant::now();
     loop {
         tokens += trainer.evaluate_passes(windows, passes)?;
         let passed = now.elapsed().as_secs_f64();
-        if passed >= seconds || tokens == 0 {
+        if passed >= EVALUATED_SECONDS || tokens == 0 {
             return Ok(passed / tokens.max(1) as f64);
         }
         passes *= 2;
     }
 }
 
-/// Seconds of each call until there are enough of them, or one says that there is no more.
-fn timed(limits: &Limits, step: &mut dyn FnMut() -> Result<bool>) -> Result<Vec<f64>> {
-    let mut times = Vec::new();
-    let started = Instant::now();
-    while times.len() < limits.least || started.elapsed().as_secs_f64() < limits.seconds {
-        let now = Instant::now();
-        if !step()? {
-            break;
-        }
-        times.push(now.elapsed().as_secs_f64());
-    }
-    Ok(times)
+/// Copies of a run that are timed side by side: all of them until each has seen enough, so that none
+/// is ever timed with less beside it.
+struct Together {
+    barrier: Barrier,
+    satisfied: AtomicUsize,
+    jobs: usize,
 }
 
-/// Mean, since a run is the sum of its steps, and its standard error relative to it; zeros of
-/// nothing.
-fn mean_and_error(times: &[f64]) -> (f64, f64) {
+/// Seconds of each call until all copies have seen enough, or a call says that there is no more.
+fn timed(
+    limits: Limits,
+    together: &Together,
+    step: &mut dyn FnMut() -> Result<bool>,
+) -> Result<Vec<f64>> {
+    let mut times = Vec::new();
+    let started = Instant::now();
+    let mut satisfied = false;
+    loop {
+        let now = Instant::now();
+        let more = step();
+        if !matches!(more, Ok(true)) {
+            together
+                .satisfied
+                .fetch_add(usize::from(!satisfied), Ordering::Relaxed);
+            return more.map(|_| times);
+        }
+        times.push(now.elapsed().as_secs_f64());
+        let passed = started.elapsed().as_secs_f64();
+        if !satisfied && times.len() >= limits.least && passed >= limits.seconds {
+            satisfied = passed >= limits.most_seconds || middle_and_error(&times).1 < KNOWN;
+            together
+                .satisfied
+                .fetch_add(usize::from(satisfied), Ordering::Relaxed);
+        }
+        if satisfied && together.satisfied.load(Ordering::Relaxed) == together.jobs {
+            return Ok(times);
+        }
+    }
+}
+
+/// Mean of the middle half, which a moment's disturbance leaves alone, and the standard error of the
+/// mean relative to it; zeros of nothing.
+fn middle_and_error(times: &[f64]) -> (f64, f64) {
     if times.is_empty() {
         return (0.0, 0.0);
     }
-    let n = times.len() as f64;
-    let mean = times.iter().sum::<f64>() / n;
-    let variance = times.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt() / mean.max(f64::MIN_POSITIVE))
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let outer = sorted.len() / 4;
+    let middle = &sorted[outer..sorted.len() - outer];
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let (n, middle, all) = (times.len() as f64, mean(middle), mean(times));
+    let variance = times.iter().map(|t| (t - all).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    (
+        middle,
+        (variance / n).sqrt() / middle.max(f64::MIN_POSITIVE),
+    )
 }
 
 #[cfg(test)]
@@ -217,29 +272,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mean_has_the_standard_error_of_its_values() {
-        assert_eq!(mean_and_error(&[]), (0.0, 0.0));
-        assert_eq!(mean_and_error(&[2.0]), (2.0, 0.0));
-        // Sample standard deviation √2 · 1, over √2 values, relative to 3.
-        let (mean, error) = mean_and_error(&[2.0, 4.0]);
-        assert_eq!(mean, 3.0);
+    fn a_moments_disturbance_moves_the_error_and_not_the_middle() {
+        assert_eq!(middle_and_error(&[]), (0.0, 0.0));
+        assert_eq!(middle_and_error(&[2.0]), (2.0, 0.0));
+        // Sample standard deviation √2, over √2 values, relative to 3.
+        let (middle, error) = middle_and_error(&[2.0, 4.0]);
+        assert_eq!(middle, 3.0);
         assert!((error - 1.0 / 3.0).abs() < 1e-12);
+        let (middle, error) = middle_and_error(&[1.0, 1.0, 1.0, 9.0]);
+        assert_eq!(middle, 1.0);
+        assert!(error > 1.0);
     }
 
     #[test]
-    fn timing_ends_with_enough_calls_or_when_there_is_no_more() {
+    fn timing_ends_when_all_have_seen_enough_or_there_is_no_more() {
         let limits = Limits {
             least: 3,
             seconds: 0.0,
+            most_seconds: 0.0,
             bytes: 0,
         };
-        let mut calls = 0;
-        let mut count = || {
-            calls += 1;
-            Ok(true)
+        let together = |jobs| Together {
+            barrier: Barrier::new(jobs),
+            satisfied: AtomicUsize::new(0),
+            jobs,
         };
-        assert_eq!(timed(&limits, &mut count).unwrap().len(), 3);
-        assert_eq!(calls, 3);
-        assert!(timed(&limits, &mut || Ok(false)).unwrap().is_empty());
+        let alone = timed(limits, &together(1), &mut || Ok(true)).unwrap();
+        assert_eq!(alone.len(), 3);
+        assert!(
+            timed(limits, &together(1), &mut || Ok(false))
+                .unwrap()
+                .is_empty()
+        );
+        // Beside one that needs five, three are not enough; and one that fails is waited for no more.
+        let two = together(2);
+        let mut calls = 0;
+        let times = timed(limits, &two, &mut || {
+            calls += 1;
+            if calls == 5 {
+                let mut failed = || Err(crate::error::Error::input("a", "b", "c"));
+                assert!(timed(limits, &two, &mut failed).is_err());
+            }
+            Ok(true)
+        });
+        assert_eq!(times.unwrap().len(), 5);
     }
 }

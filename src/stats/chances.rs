@@ -53,9 +53,9 @@ pub struct Fixed {
 }
 
 /// Simulated studies behind a chance: a standard error of half a point at most.
-const STUDIES: usize = 10_000;
+pub const STUDIES: usize = 10_000;
 /// Points over which an uncertain spread is averaged.
-const SPREADS: usize = 48;
+const SPREADS: usize = 32;
 
 /// What a fixed rule says of a true mean difference `effect`, in the unit of the margin.
 pub fn fixed(rule: &Fixed, effect: f64, spread: &Spread) -> Chances {
@@ -63,16 +63,24 @@ pub fn fixed(rule: &Fixed, effect: f64, spread: &Spread) -> Chances {
         pairs: rule.n as f64,
         ..Default::default()
     };
-    let points = if spread.df.is_infinite() { 1 } else { SPREADS };
-    for i in 0..points {
-        let sigma = spread.quantile((i as f64 + 0.5) / points as f64);
+    let sigmas = likely_spreads(spread);
+    let share = 1.0 / sigmas.len() as f64;
+    for sigma in sigmas {
         let at = fixed_with(rule, effect, sigma);
-        chances.better += at.better / points as f64;
-        chances.worse += at.worse / points as f64;
-        chances.equivalent += at.equivalent / points as f64;
+        chances.better += share * at.better;
+        chances.worse += share * at.worse;
+        chances.equivalent += share * at.equivalent;
     }
     chances.inconclusive = (1.0 - chances.decided()).max(0.0);
     chances
+}
+
+/// What the true standard deviation may be, evenly over its chances.
+fn likely_spreads(spread: &Spread) -> Vec<f64> {
+    let points = if spread.df.is_infinite() { 1 } else { SPREADS };
+    (0..points)
+        .map(|i| spread.quantile((i as f64 + 0.5) / points as f64))
+        .collect()
 }
 
 /// The same when σ is known: over the sample's standard deviation s the mean is normal, and the
@@ -108,9 +116,10 @@ pub fn anytime(rule: &Anytime, most: usize, effect: f64, spread: &Spread) -> Cha
     let radii = Radii::new(rule, most);
     let mut rng = Rng::named(0, "stats.chances.anytime");
     let mut chances = Chances::default();
+    let sigmas = likely_spreads(spread);
     for i in 0..STUDIES {
         // Evenly over what the spread may be: less noise than drawing it.
-        let sigma = spread.quantile((i as f64 + 0.5) / STUDIES as f64);
+        let sigma = sigmas[i % sigmas.len()];
         let (decision, n) = run(rule, &radii, Moments::default(), most, || {
             effect + sigma * rng.normal()
         });

@@ -11,13 +11,14 @@
 //!   studies.
 //! - [`power`]: what a fixed design can see. [`chances`]: the chance of each verdict and the pairs to
 //!   expect, `fixed(…)` and `anytime(…)`; `further(…)` and `fresh_pairs(…)`: what more would decide.
+//! - [`draw`]: random draws for simulations.
 //! - [`variance`]: `Spread`, a standard deviation and its degrees of freedom, pooled over groups; and
 //!   `split(…)` of crossed seeds into initialisation, order and evaluation.
 
 pub mod anytime;
 pub mod chances;
 pub mod decision;
-mod draw;
+pub mod draw;
 pub mod equivalence;
 pub mod multiplicity;
 pub mod paired;

@@ -1,7 +1,10 @@
 //! What a design can see: power of the two-sided paired t-test.
 
 use super::paired::t_quantile;
-use statrs::distribution::{ChiSquared, Continuous, ContinuousCDF, Gamma, Normal};
+use statrs::{
+    distribution::{ChiSquared, ContinuousCDF, Normal},
+    function::gamma::ln_gamma,
+};
 
 /// The chance that a two-sided paired t-test of `n` pairs at level `alpha` rejects, when the true
 /// mean difference is `effect` standard deviations of the differences.
@@ -25,7 +28,8 @@ pub fn power(n: usize, effect: f64, alpha: f64) -> f64 {
 pub(super) fn sample_sds(df: usize) -> Vec<(f64, f64)> {
     const STEPS: usize = 300;
     let df = df as f64;
-    let variance = Gamma::new(df / 2.0, df / 2.0).expect("a shape and a rate above zero");
+    // ln of 2·(df/2)^(df/2)/Γ(df/2), the density's constant.
+    let constant = 2.0_f64.ln() + 0.5 * df * (0.5 * df).ln() - ln_gamma(0.5 * df);
     // Nothing lies further from 1 than this. Evenly in the cube root above the bottom: what is
     // integrated falls steeply at zero when there are few degrees of freedom.
     let (bottom, top) = ((1.0 - 8.0 / df.sqrt()).max(0.0), 1.0 + 8.0 / df.sqrt());
@@ -34,9 +38,11 @@ pub(super) fn sample_sds(df: usize) -> Vec<(f64, f64)> {
             let u = (i as f64 + 0.5) / STEPS as f64;
             let s = bottom + (top - bottom) * u.powi(3);
             let width = (top - bottom) * 3.0 * u * u / STEPS as f64;
-            // The density of s is that of s² times 2s.
-            (s, variance.pdf(s * s) * 2.0 * s * width)
+            let density = (constant + (df - 1.0) * s.ln() - 0.5 * df * s * s).exp();
+            (s, density * width)
         })
+        // Most of the range is there for few degrees of freedom alone.
+        .filter(|(_, weight)| *weight > 1e-14)
         .collect()
 }
 

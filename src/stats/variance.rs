@@ -54,8 +54,8 @@ impl Spread {
         }
     }
 
-    /// The standard deviation that is as large or larger with chance `1 − probability`, given this
-    /// estimate: that of σ² = df·s²/χ².
+    /// The truth is at most this with chance `probability`, as far as the estimate tells: σ² is taken
+    /// as df·s²/χ².
     pub fn quantile(&self, probability: f64) -> f64 {
         if self.df.is_infinite() {
             return self.sd;

@@ -5,10 +5,11 @@
 //!
 //! [`proposal`] reads a study file, [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
 //! can see; [`forecast`] says what it costs, by [`makespan`]; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`], on cores shared as [`sides`] has it; [`spent`] is what that took; [`verdict`] judges;
-//! [`ledger`] keeps the index of it all.
+//! [`ledger`] keeps the index of it all. [`calibrate`] measures how often [`verdict`] is right.
 
 pub mod arms;
 pub mod bank;
+pub mod calibrate;
 pub mod campaign;
 pub mod confirm;
 pub mod contract;

@@ -173,27 +173,29 @@ fn written(session: &Session, study: &Study) -> Result<String> {
     Ok(sha256_json(&(&study.proposal, &recipe)))
 }
 
-/// Contracts of this study, as it is written, that were frozen before: whatever the threads.
-pub fn frozen(session: &Session, study: &Study) -> Result<Vec<Contract>> {
+/// Contracts of this study, as it is written, that were frozen before, whatever the threads; and what
+/// is wrong with those that can't be read, of whatever study.
+pub fn frozen(session: &Session, study: &Study) -> Result<Vec<Result<Contract>>> {
     for arm in &study.arms {
         session
             .check_names(&arm.recipe)
             .map_err(|e| in_study(study, arm, e))?;
     }
     let written = written(session, study)?;
-    let mut found = Vec::new();
-    for id in StudyDir::all(&session.home) {
-        let contract = StudyDir::find(&session.home, &id)?.contract()?;
-        if contract.terms.written == written {
-            found.push(contract);
-        }
-    }
-    Ok(found)
+    let home = &session.home;
+    let read = |id: &String| StudyDir::find(home, id)?.contract();
+    let all = StudyDir::all(home);
+    let is_it = |found: &Result<Contract>| {
+        let found = found.as_ref();
+        found.map_or(true, |contract| contract.terms.written == written)
+    };
+    Ok(all.iter().map(read).filter(is_it).collect())
 }
 
 /// Tokens of a study with this text that was frozen before: seconds are converted once.
 fn frozen_tokens(session: &Session, study: &Study) -> Result<Option<u64>> {
     let frozen = frozen(session, study)?;
+    let frozen = frozen.into_iter().collect::<Result<Vec<_>>>()?;
     let first = frozen.iter().find_map(|c| c.terms.arms.first());
     Ok(first.map(|arm| arm.tokens))
 }

@@ -97,10 +97,9 @@ pub struct ArmOutcomes {
 impl ArmOutcomes {
     /// Of the first `n` seeds.
     fn first(&self, n: usize) -> Self {
-        let outcomes = self.outcomes.iter().take(n).cloned().collect();
         Self {
             name: self.name.clone(),
-            outcomes,
+            outcomes: self.outcomes[..n.min(self.outcomes.len())].to_vec(),
         }
     }
 }
@@ -228,8 +227,10 @@ pub fn stop(rule: &Rule, control: &ArmOutcomes, arms: &[ArmOutcomes]) -> Option<
     let last = there.min(most);
     // An arm is decided at its own look, and stays so.
     let needed = arms.iter().map(|arm| {
-        let shown =
-            (1..=last).find(|n| invalid(rule, &control.first(*n), &arm.first(*n)).is_some());
+        let shown = (1..=last).find(|n| {
+            let pair = control.outcomes.get(n - 1).zip(arm.outcomes.get(n - 1));
+            pair.is_none_or(|(c, a)| differ(rule, c, a).is_some())
+        });
         if shown.is_some() {
             return shown;
         }
@@ -419,19 +420,23 @@ fn invalid(rule: &Rule, control: &ArmOutcomes, arm: &ArmOutcomes) -> Option<Stri
         let (theirs, ours) = (control.outcomes.len(), arm.outcomes.len());
         return Some(format!("{ours} trials against {theirs}"));
     }
-    for (c, a) in control.outcomes.iter().zip(&arm.outcomes) {
-        if c.seed != a.seed {
-            return Some(format!("seed {} is paired with seed {}", a.seed, c.seed));
-        }
-        if c.windows != a.windows {
-            return Some(format!("seed {}: the validation windows differ", c.seed));
-        }
-        let both_finished = c.eval().is_some() && a.eval().is_some();
-        if both_finished && let Some(what) = rule.matched.differs(&c.cost, &a.cost) {
-            return Some(format!("seed {}: trained on {what}", c.seed));
-        }
+    let mut pairs = control.outcomes.iter().zip(&arm.outcomes);
+    pairs.find_map(|(c, a)| differ(rule, c, a))
+}
+
+/// Why two trials are no pair, if they are not.
+fn differ(rule: &Rule, control: &Outcome, arm: &Outcome) -> Option<String> {
+    let seed = control.seed;
+    if seed != arm.seed {
+        return Some(format!("seed {} is paired with seed {seed}", arm.seed));
     }
-    None
+    if control.windows != arm.windows {
+        return Some(format!("seed {seed}: the validation windows differ"));
+    }
+    let both_finished = control.eval().is_some() && arm.eval().is_some();
+    let what = rule.matched.differs(&control.cost, &arm.cost);
+    what.filter(|_| both_finished)
+        .map(|what| format!("seed {seed}: trained on {what}"))
 }
 
 impl Matched {

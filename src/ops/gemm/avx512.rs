@@ -39,8 +39,8 @@ const LEFT_ROWS: usize = 64;
 const LEFT_ROW: usize = DEPTH + 2;
 const LEFT_TILE: usize = LEFT_ROW * TILE_ROWS;
 const LEFT: usize = LEFT_ROWS / TILE_ROWS * LEFT_TILE;
-/// So many panels at a time stay in the second-level cache.
-const PANELS: usize = 8;
+/// Units of b, of some panels, that stay in the second-level cache beside rows of a (608 KiB).
+const IN_CACHE: usize = 152 << 10;
 
 /// A packed block of b has at most so many units (4 MiB), more only for its least size.
 const BLOCK: usize = 1 << 20;
@@ -121,6 +121,18 @@ pub struct Target {
     add: bool,
 }
 
+/// Where b is packed, for several threads, each its own panels.
+struct Packed<U>(*mut U);
+
+// SAFETY: `run_packed` packs every panel once, and panels are disjoint.
+unsafe impl<U: Send> Sync for Packed<U> {}
+
+impl<U> Packed<U> {
+    fn get(&self) -> *mut U {
+        self.0
+    }
+}
+
 /// c = scale·a·b or c += scale·a·b, with a (m×k), b (k×n), c (m×n) borrowed for its life.
 pub struct Product<'a, F> {
     a: View<f32>,
@@ -196,15 +208,18 @@ impl<'a, F: Format> Product<'a, F> {
     }
 
     fn run_packed(&self, pool: Option<(&Pool, usize)>, packed: &mut [F::Unit]) {
-        let piece = (units::<F>(self.k) * TILE_COLS).max(1);
+        let (all, n_panels) = (units::<F>(self.k), self.n.div_ceil(TILE_COLS));
+        assert_eq!(packed.len(), all * packed_cols(self.n));
+        let to = Packed(packed.as_mut_ptr());
+        // SAFETY: each panel is packed once, and lies in `packed` beside the others.
+        let pack = |panel| unsafe { self.pack(panel, to.get()) };
         match pool {
             None => {
-                let panels = packed.chunks_mut(piece).enumerate();
-                panels.for_each(|(index, panel)| self.pack(index, panel));
+                (0..n_panels).for_each(pack);
                 self.rows(packed, 0, self.m);
             }
             Some((pool, share)) => {
-                pool.pieces(packed, piece, |index, panel| self.pack(index, panel));
+                pool.each(n_panels, pack);
                 pool.each(self.m.div_ceil(share), |i| {
                     self.rows(packed, i * share, share.min(self.m - i * share));
                 });
@@ -212,16 +227,19 @@ impl<'a, F: Format> Product<'a, F> {
         }
     }
 
-    /// Packs one panel of b, with zeros for columns beyond the last.
-    fn pack(&self, index: usize, panel: &mut [F::Unit]) {
-        let (width, first) = (panel_cols(self.n, index), index * TILE_COLS);
-        assert_eq!(panel.len(), units::<F>(self.k) * width);
-        let cols = (self.n - first).min(TILE_COLS);
-        // SAFETY: columns from `first` on, `cols` of them, are in b and in the panel, and `new`
-        // asked whether the format is available.
+    /// Packs one panel of b, with zeros for columns beyond the last, into its place in `packed`.
+    ///
+    /// # Safety
+    /// All of k and of the padded columns fit at `packed`, and nobody else uses this panel's part.
+    unsafe fn pack(&self, panel: usize, packed: *mut F::Unit) {
+        let first = panel_first(self.n, panel);
+        let width = panel_cols(self.n, panel);
+        let cols = (self.n - first).min(width);
+        // SAFETY: columns from `first` on, `cols` of them, are in b; the panel's place is the caller's;
+        // `new` asked whether the format is available.
         unsafe {
-            let b = self.b.from(0, first);
-            F::pack(b, (self.k, cols), panel.as_mut_ptr(), width);
+            let to = packed.add(first * units::<F>(self.k));
+            F::pack(self.b.from(0, first), (self.k, cols), to, width);
         }
     }
 
@@ -234,8 +252,9 @@ impl<'a, F: Format> Product<'a, F> {
             if F::copies(self.a) && left.len() < LEFT {
                 *left = Buffer::zeros(LEFT);
             }
-            for some in (0..panels).step_by(PANELS) {
-                let some = some..panels.min(some + PANELS);
+            let group = IN_CACHE / (TILE_COLS * depth.clamp(1, DEPTH));
+            for some in (0..panels).step_by(group) {
+                let some = some..panels.min(some + group);
                 // At least once, so that a product over nothing is zero.
                 for p in (0..depth.max(1)).step_by(DEPTH) {
                     let depth = DEPTH.min(depth - p);
@@ -273,8 +292,8 @@ impl<'a, F: Format> Product<'a, F> {
             let start = unsafe { a.start.add(i / TILE_ROWS * tile) };
             let a = View { start, ..a };
             for panel in panels.clone() {
-                let (width, j) = (panel_cols(self.n, panel), panel * TILE_COLS);
-                let b = packed[panel * all * TILE_COLS + p * width..].as_ptr();
+                let (width, j) = (panel_cols(self.n, panel), panel_first(self.n, panel));
+                let b = packed[j * all + p * width..].as_ptr();
                 let kernel = F::KERNELS[width / LANES - 1][height - 1];
                 // SAFETY: the tile's rows and columns are in c, and no other thread has them;
                 // `new` asked for the format.
@@ -295,11 +314,24 @@ fn units<F: Format>(k: usize) -> usize {
     k.div_ceil(F::NEIGHBOURS)
 }
 
-/// Columns of panel `panel` of an n-column matrix, padded to whole registers.
+/// The first column of panel `panel` of an n-column matrix. Where one register would be left over for
+/// the last panel, the last two share four: a kernel of one register has too few sums to keep busy.
+fn panel_first(n: usize, panel: usize) -> usize {
+    let registers = n.div_ceil(LANES);
+    let is_last = (panel + 1) * TILE_COLS >= n;
+    match registers % 3 == 1 && panel > 0 && is_last {
+        true => (registers - 2) * LANES,
+        false => panel * TILE_COLS,
+    }
+}
+
+/// Columns of panel `panel`, padded to whole registers.
 fn panel_cols(n: usize, panel: usize) -> usize {
-    (n - panel * TILE_COLS)
-        .min(TILE_COLS)
-        .next_multiple_of(LANES)
+    let end = match (panel + 1) * TILE_COLS >= n {
+        true => packed_cols(n),
+        false => panel_first(n, panel + 1),
+    };
+    end - panel_first(n, panel)
 }
 
 /// Columns of all panels together.
@@ -360,6 +392,15 @@ macro_rules! kernels {
         ) {
             use std::arch::x86_64::*;
             let mut sums = [[_mm512_setzero_ps(); V]; M];
+            if c.add {
+                // What is added to is there by the time that it is needed.
+                for i in 0..M {
+                    for v in 0..V {
+                        let to = c.start.wrapping_add(i * c.row + v * super::LANES);
+                        _mm_prefetch::<_MM_HINT_T0>(to.cast());
+                    }
+                }
+            }
             // SAFETY: `Product::rows` gives what is in bounds: M×depth units of a, depth×V registers
             // of b.
             unsafe {

@@ -6,13 +6,20 @@ use super::{
 };
 use crate::memory::Buffer;
 use std::{
-    arch::x86_64::{_mm512_maskz_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps},
+    arch::x86_64::{
+        _MM_HINT_T0, _mm_prefetch, _mm512_maskz_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    },
     cell::RefCell,
     thread::LocalKey,
 };
 
 /// Inputs in f32.
 pub struct Single;
+
+/// So many columns of a are asked for before they are copied.
+const AHEAD: usize = 16;
+/// Columns that start so many numbers apart are asked for.
+const FAR: usize = 256;
 
 thread_local! {
     static SCRATCH: Scratch<f32> = RefCell::new((Buffer::zeros(0), Buffer::zeros(0)));
@@ -47,7 +54,14 @@ impl Format for Single {
     unsafe fn copy(a: View<f32>, (rows, k): (usize, usize), left: &mut [f32]) -> View<f32> {
         assert!(rows <= LEFT_ROWS && k <= DEPTH && left.len() == LEFT);
         let to = left.as_mut_ptr();
+        // Where columns are far apart no hardware foresees them.
+        let asked_for = if a.col >= FAR { rows } else { 0 };
         for q in 0..k {
+            let ahead = a.start.wrapping_add((q + AHEAD) * a.col);
+            for line in (0..asked_for).step_by(LANES) {
+                // SAFETY: a prefetch reads nothing, wherever it points.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast()) };
+            }
             for tile in 0..rows.div_ceil(TILE_ROWS) {
                 let height = rows - tile * TILE_ROWS;
                 // SAFETY: the caller's: rows × k elements are in a; the assertion: in `left`.
@@ -80,7 +94,9 @@ unsafe fn pack_along(b: View<f32>, (k, cols): (usize, usize), to: *mut f32, widt
         for v in (0..cols).step_by(LANES) {
             // SAFETY: `pack`'s contract.
             unsafe {
-                let row = _mm512_maskz_loadu_ps(mask(cols - v), b.start.add(p * b.row + v));
+                let from = b.start.add(p * b.row + v);
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD * b.row).cast());
+                let row = _mm512_maskz_loadu_ps(mask(cols - v), from);
                 _mm512_storeu_ps(to.add(p * width + v), row);
             }
         }
