@@ -69,7 +69,9 @@ const MOST_SEEDS: usize = 1000;
 pub fn sight(planned: &Planned, ledger: &Ledger) -> Result<Sight> {
     let terms = &planned.contract.terms;
     let d = &terms.decision;
-    let confidence = simultaneous_confidence(d.alpha, terms.arms.len() - 1);
+    // In a campaign, its level.
+    let alpha = planned.contract.rule().alpha;
+    let confidence = simultaneous_confidence(alpha, terms.arms.len() - 1);
     let seeds = d.seeds.most();
     let smallest_sd = power::smallest_effect(seeds, 1.0 - confidence, POWER);
     let sigma = sigma(planned, ledger)?;
