@@ -36,6 +36,9 @@ pub struct Args {
     /// Where the outcomes go [default: calibration.jsonl in the home]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Go on in the home of the last calibration, which was interrupted: its trials are kept
+    #[arg(long)]
+    resume: bool,
     /// Make the table of outcomes that are there, and run nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["studies", "out"])]
     from: Option<PathBuf>,
@@ -128,7 +131,7 @@ struct Calibration<'a> {
 fn put_to_the_test(global: &Global, args: &Args, (path, output): (&Path, Output)) -> Result<()> {
     let expected: Expected = Source::read(&args.studies.join("expected.toml"))?.parse()?;
     let started = Instant::now();
-    let home = fresh(&global.home)?;
+    let home = home(&global.home, args.resume)?;
     let program = std::env::current_exe();
     let calibration = Calibration {
         global,
@@ -155,17 +158,26 @@ fn put_to_the_test(global: &Global, args: &Args, (path, output): (&Path, Output)
             }
         }
     }
-    writer.write(&Line::Ended {
-        minutes: started.elapsed().as_secs_f64() / 60.0,
-    })
+    match args.resume {
+        // What it took before is in its trials.
+        true => Ok(()),
+        false => writer.write(&Line::Ended {
+            minutes: started.elapsed().as_secs_f64() / 60.0,
+        }),
+    }
 }
 
-/// A home that nothing was computed in before.
-fn fresh(home: &Path) -> Result<PathBuf> {
+/// A home that nothing was computed in before, or that of the last calibration, to go on in.
+fn home(home: &Path, resume: bool) -> Result<PathBuf> {
     let folder = home.join("calibrations");
+    let nth = |n: u32| folder.join(n.to_string());
+    let last = (1..).take_while(|n| nth(*n).is_dir()).last();
+    if let (true, Some(last)) = (resume, last) {
+        return Ok(nth(last));
+    }
     fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
     for n in 1.. {
-        let home = folder.join(n.to_string());
+        let home = nth(n);
         match fs::create_dir(&home) {
             Ok(()) => return Ok(home),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -200,6 +212,11 @@ impl Calibration<'_> {
     /// Adds the corpus "copied": the text of "tales", shared out so that most of its validation
     /// documents are trained on.
     fn copied_corpus(&self) -> Result<()> {
+        let listed = self.output(&["data", "list", "--json"])?.1;
+        let mut names = listed["corpora"].as_array().into_iter().flatten();
+        if names.any(|corpus| corpus["name"] == "copied") {
+            return Ok(());
+        }
         let file = self.home.join("copied.txt").display().to_string();
         for args in [
             vec!["data", "synth", "tales", &file, "--json"],

@@ -122,6 +122,9 @@ pub struct Table {
     pub machine: String,
     pub revision: String,
     pub trials: usize,
+    /// Of all trials, added up.
+    pub trial_minutes: f64,
+    /// By the clock on the wall, of one that was not interrupted.
     pub minutes: Option<f64>,
 }
 
@@ -149,7 +152,7 @@ pub fn table(lines: &[Line]) -> Result<Table> {
         ));
     };
     let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-    let mut trials: Vec<&str> = Vec::new();
+    let mut trials: BTreeMap<&str, f64> = BTreeMap::new();
     let mut minutes = None;
     for line in lines {
         match line {
@@ -162,7 +165,7 @@ pub fn table(lines: &[Line]) -> Result<Table> {
                 arm,
                 outcome,
             } => {
-                trials.push(&outcome.trial);
+                trials.insert(&outcome.trial, outcome.cost.seconds);
                 let arms = &mut seen.entry(study).or_default().outcomes;
                 arms.entry(arm.clone())
                     .or_default()
@@ -176,8 +179,6 @@ pub fn table(lines: &[Line]) -> Result<Table> {
             Line::Ended { minutes: took } => minutes = Some(*took),
         }
     }
-    trials.sort_unstable();
-    trials.dedup();
     let nothing = Seen::default();
     let rows = expected.hypothesis.iter().map(|hypothesis| {
         let seen = seen.get(hypothesis.study.as_str()).unwrap_or(&nothing);
@@ -188,6 +189,7 @@ pub fn table(lines: &[Line]) -> Result<Table> {
         machine: format!("{}, {} cores", machine.cpu, machine.cores),
         revision: revision.clone(),
         trials: trials.len(),
+        trial_minutes: trials.values().sum::<f64>() / 60.0,
         minutes,
     })
 }
@@ -406,10 +408,10 @@ impl Table {
         }
         let minutes = self
             .minutes
-            .map_or(String::new(), |m| format!(", {m:.1} minutes"));
+            .map_or(String::new(), |m| format!(" in {m:.1} minutes"));
         text + &format!(
-            "\n{} trials on {}{minutes}, revision {}\n",
-            self.trials, self.machine, self.revision
+            "\n{} trials, {:.1} minutes of them, on {}{minutes}, revision {}\n",
+            self.trials, self.trial_minutes, self.machine, self.revision
         )
     }
 }
