@@ -215,3 +215,30 @@ pub struct Realised {
     /// Fraction of all tokens, 0 to 1.
     pub share: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_has_about_two_thousand_tokens_and_divides_the_batch() {
+        let rows = |rows, rows_per_pass, block_size| {
+            let batch = BatchConfig {
+                rows,
+                rows_per_pass,
+            };
+            batch.rows_in_pass(block_size)
+        };
+        assert_eq!(rows(64, 0, 256), 8);
+        assert_eq!(rows(12, 0, 64), 12);
+        assert_eq!(rows(12, 0, 1024), 2);
+        assert_eq!(rows(4, 0, 4096), 1);
+        assert_eq!(rows(64, 16, 256), 16);
+        // A prime number of short sequences: one at a time would be too few tokens.
+        assert_eq!(rows(61, 0, 64), 61);
+        assert_eq!(rows(61, 0, 1024), 1);
+        for n in 1..100 {
+            assert_eq!(n % rows(n, 0, 32), 0);
+        }
+    }
+}

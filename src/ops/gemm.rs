@@ -337,7 +337,7 @@ mod tests {
         let mut c = vec![f32::NAN; 4];
         let a = [1.0f32, 2.0, 3.0, 4.0];
         gemm_serial(
-            2.0,
+            (2.0, Precision::F32),
             Mat::new(&a, 2, 2),
             Mat::new(&a, 2, 2),
             MatMut::new(&mut c, 2, 2),
