@@ -94,6 +94,11 @@ fn a_calibration_keeps_its_outcomes_and_the_table_comes_from_them_alone() {
         bench.json(&["calibrate", "--from", "outcomes.jsonl"]),
         table
     );
+    // Going on trains nothing again: the same trials, with the same seconds.
+    let resumed = bench.json(&[&args[..], &["--resume"]].concat());
+    assert_eq!(resumed["trial_minutes"], table["trial_minutes"]);
+    assert_eq!(resumed["rows"], table["rows"]);
+    assert!(!bench.home().join("calibrations/2").exists());
     // Gates bite: the same outcomes under another expectation fail, and name the line.
     let path = bench.folder.path().join("outcomes.jsonl");
     let text = fs::read_to_string(&path).unwrap();
