@@ -212,12 +212,18 @@ fn quickest(
     let every_way = asked.effort == Effort::Thorough
         || step_seconds(&one_each) > LONG_STEP_SECONDS
         || one_each.memory_bytes > free;
+    let any_runs = session.home.join("runs").exists();
     let mut best = (first, one_each.clone());
     let mut others = Vec::new();
     for sides in other_ways(asked.cores, n_trials(study)) {
+        // Where nothing was ever trained, what is left is the same in every way.
+        let too_slow = |left| bound(left, sides, &one_each) >= CLEARLY * one_each.minutes;
+        if !every_way && !any_runs && too_slow(one_each.trials) {
+            continue;
+        }
         session.compute = open(sides.threads);
         let planned = plan(session, study)?;
-        if !every_way && bound(&planned, sides, &one_each)? >= CLEARLY * one_each.minutes {
+        if !every_way && too_slow(unfinished(&planned)?) {
             continue;
         }
         let forecast = planned.forecast(session, &ledger, (sides.jobs, asked.effort))?;
@@ -259,20 +265,22 @@ fn other_ways(cores: usize, trials: usize) -> Vec<Sides> {
         .collect()
 }
 
-/// Minutes that a way would take if its threads shared a trial's work for nothing; what is trained
-/// already in that way is left out.
-fn bound(planned: &Planned, sides: Sides, one_each: &Forecast) -> Result<f64> {
-    let mut left = 0_usize;
+/// Minutes that `left` trials would take in a way whose threads shared a trial's work for nothing.
+fn bound(left: usize, sides: Sides, one_each: &Forecast) -> f64 {
+    let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
+    let quickest = seconds.fold(f64::INFINITY, f64::min);
+    match left.div_ceil(sides.jobs) {
+        0 => 0.0,
+        rounds => rounds as f64 * quickest / sides.threads as f64 / 60.0,
+    }
+}
+
+fn unfinished(planned: &Planned) -> Result<usize> {
+    let mut left = 0;
     for trial in planned.distinct() {
         left += usize::from(trial.dir.outcome()?.is_none());
     }
-    let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
-    let quickest = seconds.fold(f64::INFINITY, f64::min);
-    if left == 0 || quickest.is_infinite() {
-        return Ok(0.0);
-    }
-    let rounds = left.div_ceil(sides.jobs);
-    Ok(rounds as f64 * quickest / sides.threads as f64 / 60.0)
+    Ok(left)
 }
 
 /// Of the slowest arm, its evaluations spread over its steps.
