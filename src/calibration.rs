@@ -111,7 +111,7 @@ pub struct Entry {
 /// A run that took this much more or less than foreseen would be no surprise after a probe alone:
 /// one second says how the machine was in that second.
 const PROBED: f64 = 0.15;
-/// After two steps.
+/// After a step or two.
 const GLANCED: f64 = 0.3;
 /// After many runs that agree: what they say of the next.
 const LEAST: f64 = 0.05;
