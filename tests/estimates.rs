@@ -122,6 +122,14 @@ fn a_second_plan_knows_what_the_first_measured_and_says_the_same() {
         fs::read_to_string(bench.home("calibration.json")).unwrap(),
         kept
     );
+    // And a run shares the cores as the plan said.
+    let run = bench.json(&["run", "study.toml"]);
+    assert_eq!(run["study"], again["study"]);
+    assert_eq!(run["stretches"][0]["jobs"], again["jobs"]);
+    assert_eq!(
+        run["stretches"][0]["predicted"]["minutes"],
+        again["minutes"]
+    );
     bench.json(&["plan", "study.toml", "model.n_embd=32"]);
     assert_ne!(
         fs::read_to_string(bench.home("calibration.json")).unwrap(),

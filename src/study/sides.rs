@@ -13,8 +13,10 @@ use super::{
     proposal::Study,
 };
 use crate::{
+    calibration::Key,
     device::{Backend, Compute, Machine},
     error::Result,
+    run::Run,
     run_dir::RunDir,
     session::{Effort, Session},
 };
@@ -213,17 +215,21 @@ fn quickest(
         || step_seconds(&one_each) > LONG_STEP_SECONDS
         || one_each.memory_bytes > free;
     let any_runs = session.home.join("runs").exists();
+    let arms = &first.planned.contract.terms.arms;
+    let runs: Vec<Run> = arms.iter().map(|arm| arm.run.clone()).collect();
     let mut best = (first, one_each.clone());
     let mut others = Vec::new();
     for sides in other_ways(asked.cores, n_trials(study)) {
+        // What `plan` measured, `run` takes into account.
+        let look = every_way || is_known(session, &runs, (sides, &open(sides.threads)))?;
         // Where nothing was ever trained, what is left is the same in every way.
         let too_slow = |left| bound(left, sides, &one_each) >= CLEARLY * one_each.minutes;
-        if !every_way && !any_runs && too_slow(one_each.trials) {
+        if !look && !any_runs && too_slow(one_each.trials) {
             continue;
         }
         session.compute = open(sides.threads);
         let planned = plan(session, study)?;
-        if !every_way && too_slow(unfinished(&planned)?) {
+        if !look && too_slow(unfinished(&planned)?) {
             continue;
         }
         let forecast = planned.forecast(session, &ledger, (sides.jobs, asked.effort))?;
@@ -253,6 +259,16 @@ fn quickest(
         choice.why = Why::Measured { others };
     }
     Ok(choice)
+}
+
+/// Whether the calibration knows runs like these in a way.
+fn is_known(session: &Session, runs: &[Run], (sides, compute): (Sides, &Compute)) -> Result<bool> {
+    session.calibrated(|calibration| {
+        let mut keys = runs
+            .iter()
+            .map(|run| Key::new(run, &compute.class, sides.jobs));
+        keys.all(|key| calibration.get(&key).is_some())
+    })
 }
 
 /// Two threads a trial, four, eight, and so on to all cores.
