@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -110,7 +111,7 @@ pub struct Entry {
 /// A run that took this much more or less than foreseen would be no surprise after a probe alone:
 /// one second says how the machine was in that second.
 const PROBED: f64 = 0.15;
-/// After two steps.
+/// After a step or two.
 const GLANCED: f64 = 0.3;
 /// After many runs that agree: what they say of the next.
 const LEAST: f64 = 0.05;
@@ -153,7 +154,8 @@ pub struct Key(String);
 impl Key {
     /// Runs of the same key take the same time: a learning rate or a seed makes no difference.
     pub fn new(run: &Run, device: &DeviceClass, jobs: usize) -> Self {
-        let machine = Machine::read();
+        static MACHINE: OnceLock<Machine> = OnceLock::new();
+        let machine = MACHINE.get_or_init(Machine::read);
         let digest = sha256_json(&serde_json::json!({
             "model": run.model,
             "vocab_size": run.vocab_size,

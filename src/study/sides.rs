@@ -13,8 +13,10 @@ use super::{
     proposal::Study,
 };
 use crate::{
+    calibration::Key,
     device::{Backend, Compute, Machine},
     error::Result,
+    run::Run,
     run_dir::RunDir,
     session::{Effort, Session},
 };
@@ -212,12 +214,22 @@ fn quickest(
     let every_way = asked.effort == Effort::Thorough
         || step_seconds(&one_each) > LONG_STEP_SECONDS
         || one_each.memory_bytes > free;
+    let any_runs = session.home.join("runs").exists();
+    let arms = &first.planned.contract.terms.arms;
+    let runs: Vec<Run> = arms.iter().map(|arm| arm.run.clone()).collect();
     let mut best = (first, one_each.clone());
     let mut others = Vec::new();
     for sides in other_ways(asked.cores, n_trials(study)) {
+        // What `plan` measured, `run` takes into account.
+        let look = every_way || is_known(session, &runs, (sides, &open(sides.threads)))?;
+        // Where nothing was ever trained, what is left is the same in every way.
+        let too_slow = |left| bound(left, sides, &one_each) >= CLEARLY * one_each.minutes;
+        if !look && !any_runs && too_slow(one_each.trials) {
+            continue;
+        }
         session.compute = open(sides.threads);
         let planned = plan(session, study)?;
-        if !every_way && bound(&planned, sides, &one_each)? >= CLEARLY * one_each.minutes {
+        if !look && too_slow(unfinished(&planned)?) {
             continue;
         }
         let forecast = planned.forecast(session, &ledger, (sides.jobs, asked.effort))?;
@@ -249,6 +261,16 @@ fn quickest(
     Ok(choice)
 }
 
+/// Whether the calibration knows runs like these in a way.
+fn is_known(session: &Session, runs: &[Run], (sides, compute): (Sides, &Compute)) -> Result<bool> {
+    session.calibrated(|calibration| {
+        let mut keys = runs
+            .iter()
+            .map(|run| Key::new(run, &compute.class, sides.jobs));
+        keys.all(|key| calibration.get(&key).is_some())
+    })
+}
+
 /// Two threads a trial, four, eight, and so on to all cores.
 fn other_ways(cores: usize, trials: usize) -> Vec<Sides> {
     let doubled = std::iter::successors(Some(2), |threads| Some(2 * threads));
@@ -259,20 +281,22 @@ fn other_ways(cores: usize, trials: usize) -> Vec<Sides> {
         .collect()
 }
 
-/// Minutes that a way would take if its threads shared a trial's work for nothing; what is trained
-/// already in that way is left out.
-fn bound(planned: &Planned, sides: Sides, one_each: &Forecast) -> Result<f64> {
-    let mut left = 0_usize;
+/// Minutes that `left` trials would take in a way whose threads shared a trial's work for nothing.
+fn bound(left: usize, sides: Sides, one_each: &Forecast) -> f64 {
+    let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
+    let quickest = seconds.fold(f64::INFINITY, f64::min);
+    match left.div_ceil(sides.jobs) {
+        0 => 0.0,
+        rounds => rounds as f64 * quickest / sides.threads as f64 / 60.0,
+    }
+}
+
+fn unfinished(planned: &Planned) -> Result<usize> {
+    let mut left = 0;
     for trial in planned.distinct() {
         left += usize::from(trial.dir.outcome()?.is_none());
     }
-    let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
-    let quickest = seconds.fold(f64::INFINITY, f64::min);
-    if left == 0 || quickest.is_infinite() {
-        return Ok(0.0);
-    }
-    let rounds = left.div_ceil(sides.jobs);
-    Ok(rounds as f64 * quickest / sides.threads as f64 / 60.0)
+    Ok(left)
 }
 
 /// Of the slowest arm, its evaluations spread over its steps.
