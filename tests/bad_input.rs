@@ -1,6 +1,9 @@
 //! Bad input through the binary: one message with place, problem and remedy, status 2, and not a
 //! byte changed.
 
+#[path = "support/clock.rs"]
+mod clock;
+
 mod bad_input {
     mod data;
     mod disk;

@@ -37,7 +37,7 @@ base = "recipe.toml"
 [hypothesis]
 claim = "It matters."
 [decision]
-margin = 0.1
+margin = 1.0
 seeds = 2
 [arms.plain]
 control = true

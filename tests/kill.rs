@@ -1,9 +1,12 @@
 //! `kill -9` at random moments of a study, twenty times: nothing is lost and nothing runs twice.
 
+#[path = "support/clock.rs"]
+mod clock;
 #[path = "support/events.rs"]
 mod events;
 mod support;
 
+use clock::verdict_without_clock;
 use std::{
     collections::BTreeMap,
     fs,
@@ -86,17 +89,9 @@ fn verdict(home: &Path) -> PathBuf {
     study.unwrap().path().join("verdict.json")
 }
 
-/// A verdict without what the clock decides: seconds spent, and minutes that more would take.
 fn timeless(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).unwrap();
-    let mut verdict: serde_json::Value = serde_json::from_str(&text).unwrap();
-    verdict["cost"]["seconds"].take();
-    for arm in verdict["arms"].as_array_mut().unwrap() {
-        if let Some(needed) = arm.get_mut("needed") {
-            needed["minutes"].take();
-        }
-    }
-    verdict
+    verdict_without_clock(&serde_json::from_str(&text).unwrap())
 }
 
 /// Every scalar of every trial's event file, but for speeds, which the clock decides.

@@ -2,7 +2,7 @@
 //! machine's calibration or a few steps timed now; and the limits that it has to keep.
 
 use super::{
-    contract::Contract,
+    contract::{Contract, StudyDir},
     ledger::Ledger,
     makespan::{Item, Span, makespan},
     plan::Planned,
@@ -49,6 +49,8 @@ pub struct Forecast {
     pub memory_bytes: u64,
     pub basis: Basis,
     pub sight: Sight,
+    /// The contract was frozen before: what its seeds can see was settled then.
+    pub frozen: bool,
     /// Validation text in training text: what is natural, for leaks were refused.
     pub overlaps: Vec<Overlap>,
     /// By trial that is still to be trained from its first step: what names its kind, what was
@@ -162,6 +164,7 @@ impl Planned {
             memory_bytes: base.peak.max(base.now + timed.span.memory_bytes),
             basis: timed.basis,
             sight: sight(self, ledger)?,
+            frozen: StudyDir::all(&session.home).contains(&self.contract.id),
             overlaps: self
                 .overlaps
                 .iter()
@@ -342,7 +345,8 @@ impl Forecast {
                 "use fewer --jobs, or a smaller batch.rows_per_pass",
             );
         }
-        match contract.terms.exploratory.is_empty() {
+        // Trials of a study that was begun may have told the bank more: it goes on all the same.
+        match contract.terms.exploratory.is_empty() && !self.frozen {
             true => self.sight.check(&self.study, self.seeds, self.metric),
             false => Ok(()),
         }

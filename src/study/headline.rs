@@ -22,8 +22,10 @@ impl ArmVerdict {
             );
         }
         let Some(e) = &self.effect else {
+            let needed = self.needed.as_ref();
+            let needed = needed.map_or(String::new(), |needed| format!("; {}", needed.in_words()));
             return format!(
-                "{}: inconclusive: {n} pairs are too few for an interval",
+                "{}: inconclusive: {n} pairs are too few for an interval{needed}",
                 self.arm
             );
         };
