@@ -224,7 +224,7 @@ impl Noise {
             for (id, words) in pair.iter_mut().zip(random.chunks(2)) {
                 if f64::from(words[0]) < self.probability * 4_294_967_296.0 {
                     // The high half of a product: as even as 32 bits can be.
-                    *id = (u64::from(words[1]) * self.vocab_size as u64 >> 32) as u32;
+                    *id = ((u64::from(words[1]) * self.vocab_size as u64) >> 32) as u32;
                 }
             }
         }
