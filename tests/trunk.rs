@@ -127,7 +127,10 @@ fn arms_that_cool_down_differently_train_their_trunk_once_and_give_the_same_numb
     let alone = bench.json("alone", alone);
     assert_eq!(alone["cost"]["tokens"], 6 * 40 * 64);
     let [alone, verdict] = [&alone, &verdict].map(|run| verdict_without_clock(&run["verdict"]));
-    assert_eq!(alone, verdict);
+    // What was shared cost less; all else is the same.
+    for key in ["control_mean", "arms", "seeds"] {
+        assert_eq!(alone[key], verdict[key], "{key}");
+    }
     assert!(!bench.path("alone/trunks").exists());
 
     let ids = Home::runs(&bench.path("shared"));
