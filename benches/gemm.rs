@@ -12,8 +12,11 @@ use windtunnel::{
     tape::Into,
 };
 
+/// (in, out)
+type Layer = (usize, usize);
+
 /// Configurations of `benches/peers/`: rows of a pass, (in, out) of each linear layer.
-const LAYERS: [(&str, usize, &[(usize, usize)]); 3] = [
+const LAYERS: [(&str, usize, &[Layer]); 3] = [
     (
         "a",
         768,

@@ -50,7 +50,7 @@ fn subject(args: &[String]) -> Subject {
     if vocab != subject.run.vocab_size {
         subject.run.vocab_size = vocab;
         subject.data.mixture = Mixture {
-            parts: vec![(1.0, Corpus::random(vocab, 1 << 20))],
+            parts: vec![(1.0, Corpus::random(vocab, 1 << 20).into())],
         };
     }
     subject

@@ -206,7 +206,7 @@ impl Calibration {
         let stored: Stored = files::read_json(&path, remedy)?;
         let unsound = stored.entries.iter().find(|(_, entry)| {
             let ratio = entry.learnt.map_or(1.0, |learnt| learnt.ratio);
-            !entry.timing.is_sound() || !(ratio.is_finite() && ratio > 0.0)
+            !(entry.timing.is_sound() && ratio.is_finite() && ratio > 0.0)
         });
         match unsound {
             None if stored.schema == SCHEMA => Ok(Self {

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,7 +58,7 @@ fn bank(global: &Global, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn take_apart(global: &Global, args: &Args, recipe: &PathBuf, output: Output) -> Result<()> {
+fn take_apart(global: &Global, args: &Args, recipe: &Path, output: Output) -> Result<()> {
     let (recipe, places) = Recipe::load(recipe, &args.overrides)?;
     let threads = global.threads.map_or(1, usize::from);
     let compute = global.compute_with(threads, output)?;

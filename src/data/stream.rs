@@ -85,9 +85,10 @@ impl Stream {
                 ..whole
             });
         };
+        let up_to = |end: usize| std::iter::once(0..end).collect::<Vec<_>>();
         let pieces = match subset.kind {
-            _ if subset.fraction == 1.0 => vec![0..whole.len],
-            SubsetKind::Leading => vec![0..(subset.fraction * whole.len as f64).ceil() as usize],
+            _ if subset.fraction == 1.0 => up_to(whole.len),
+            SubsetKind::Leading => up_to((subset.fraction * whole.len as f64).ceil() as usize),
             SubsetKind::Spread => {
                 spread(&pieces_of(&whole.corpus, subset.fraction), subset.fraction)
             }
