@@ -15,7 +15,7 @@ windows, forward, backward, clip at 1, AdamW). What PyTorch gets:
   - f32: `set_float32_matmul_precision` stays at "highest". "medium" would let oneDNN round the inputs of products
     to bf16: that is the other number type. --medium times it among the bf16 contestants.
   - bf16: nanoGPT's `torch.autocast("cpu", dtype=torch.bfloat16)`, f32 weights. Ours reads the inputs of linear
-    layers in bf16 and keeps all else in f32.
+    layers' and attention's products in bf16 and keeps all else in f32.
   - AdamW fused, gradients set to None, `scaled_dot_product_attention` with is_causal (flash where dropout is 0;
     with dropout, b, PyTorch has no fused kernel on a CPU), nothing read back from the loss.
   - The allocator that is fastest in a short trial before the rounds: `harness.allocators`. All for the eager
