@@ -77,6 +77,11 @@ fn check(specs: &[(&str, &[usize])], build: &Build) {
     check_tape(tape(specs, Backend::Fused, 2), 1, build);
 }
 
+/// The same for every `stride`-th element, where there are many.
+fn check_some(specs: &[(&str, &[usize])], stride: usize, build: &Build) {
+    check_tape(tape(specs, Backend::Fused, 2), stride, build);
+}
+
 /// The same for every `stride`-th element of each variant of each parameter.
 fn check_tape(mut tape: Tape<f64>, stride: usize, build: &Build) {
     // Twice, so that gradients accumulate and recycled buffers are dirty.

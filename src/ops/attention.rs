@@ -1,14 +1,16 @@
 //! Causal self-attention that keeps no T×T matrix (after Dao et al. 2022).
 //!
-//! A thread works through one sequence at a time, head by head, in panels of query rows: scores
-//! of a panel against the keys before it, softmax, weighted sum. Only each row's log-sum-exp is
-//! kept; the backward pass computes the panel again. A panel is at most [`PANEL`] × T numbers.
+//! A thread works through the heads that share keys, in blocks of queries against keys: scores,
+//! exponentials, weighted sum, scaled down where a later block has a larger score. Only each row's
+//! log-sum-exp is kept; the backward pass computes the blocks again.
+
+mod layout;
 
 use crate::{
-    device::Precision,
     error::Result,
     memory::Buffer,
     ops::{
+        columns::Columns,
         dropout::Mask,
         gemm::{Mat, MatMut, gemm_serial},
     },
@@ -16,9 +18,7 @@ use crate::{
     tape::{Into, Mode, Op, Shape, Tape, Value},
 };
 use candle_core::{D, Device, Tensor};
-
-/// Query rows worked on together.
-const PANEL: usize = 64;
+use layout::{Block, Layout};
 
 /// Who attends to whom.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,28 +31,6 @@ pub struct Heads {
     pub window: usize,
     /// Times the scores: 1/√D, as a rule.
     pub scale: f64,
-}
-
-/// Sequences of T tokens whose rows are H·D queries, G·D keys and G·D values.
-#[derive(Clone, Copy)]
-struct Layout {
-    t: usize,
-    heads: usize,
-    kv_heads: usize,
-    dim: usize,
-    window: usize,
-    scale: f64,
-    /// In what products read queries, keys, values and weights.
-    precision: Precision,
-}
-
-/// Query rows `first..first + n` against keys `from..from + keys`.
-#[derive(Clone, Copy)]
-struct Panel {
-    first: usize,
-    n: usize,
-    from: usize,
-    keys: usize,
 }
 
 impl<R: Real> Tape<R> {
@@ -70,7 +48,6 @@ impl<R: Real> Tape<R> {
             scale: h.scale,
             precision: self.precision,
         };
-        let width = h.width();
         let mask = (dropout > 0.0 && self.mode() == Mode::Train)
             .then(|| self.next_mask(dropout, rows * heads * t, heads * t * t));
         if let Some(device) = self.candle_device().cloned() {
@@ -79,173 +56,42 @@ impl<R: Real> Tape<R> {
         let shape = Shape {
             k,
             rows,
-            cols: width,
+            cols: h.width(),
         };
-        let sequences = k * rows / t;
-        // One share a thread; sequences do not meet, so the shares change no result.
-        let share = sequences.div_ceil(self.pool.threads());
-        let shares = sequences.div_ceil(share);
+        // One share a thread; what shares keys is in one, and nothing else meets.
+        let groups = k * rows / t * kv_heads;
+        let share = groups.div_ceil(self.pool.threads());
+        let scratch_len = h.forward_scratch();
         let mut y = self.memory.take(shape.len());
         let mut lse = self.memory.take(k * rows * heads);
-        let mut scratch = self.memory.take(shares * PANEL * t);
-        let input = self.host(qkv);
-        self.pool.pieces3(
-            (&mut y, share * t * width),
-            (&mut lse, share * t * heads),
-            (&mut scratch, PANEL * t),
-            |i, y, lse, panel| {
-                for (j, (y, lse)) in y
-                    .chunks_exact_mut(t * width)
-                    .zip(lse.chunks_exact_mut(t * heads))
-                    .enumerate()
-                {
-                    let sequence = i * share + j;
-                    let qkv = &input[sequence * t * cols..][..t * cols];
-                    forward(
-                        h,
-                        qkv,
-                        (y, lse),
-                        panel,
-                        mask.as_ref().map(|m| (m, sequence)),
-                    );
+        let mut scratch = self.memory.take(groups.div_ceil(share) * scratch_len);
+        let (input, out) = (self.host(qkv), Columns::new(&mut y));
+        let lse_len = h.shared_by() * t;
+        self.pool.pieces2(
+            (&mut lse, share * lse_len),
+            (&mut scratch, scratch_len),
+            |i, lse, scratch| {
+                for (j, lse) in lse.chunks_exact_mut(lse_len).enumerate() {
+                    let group = Group::new(h, input, mask.as_ref(), i * share + j);
+                    group.forward(&out, lse, scratch);
                 }
             },
         );
         self.memory.give(scratch);
         let y = self.push(shape, y);
         if self.mode() == Mode::Train {
-            self.record(
+            let op = Attention {
+                qkv,
                 y,
-                Attention {
-                    qkv,
-                    y,
-                    h,
-                    lse,
-                    mask,
-                },
-            );
+                h,
+                lse,
+                mask,
+            };
+            self.record(y, op);
         } else {
             self.memory.give(lse);
         }
         Ok(y)
-    }
-}
-
-/// One sequence: qkv (T, (H+2G)·D) → y (T, H·D), lse (H, T).
-fn forward<R: Real>(
-    h: Layout,
-    qkv: &[R],
-    (y, lse): (&mut [R], &mut [R]),
-    panel: &mut [R],
-    mask: Option<(&Mask, usize)>,
-) {
-    let Layout { t, heads, dim, .. } = h;
-    let (c, row) = (h.width(), h.row());
-    for head in 0..heads {
-        let [_, _, v] = h.starts(head);
-        for first in (0..t).step_by(PANEL) {
-            let at = h.panel(first);
-            let Panel { n, from, keys, .. } = at;
-            let p = &mut panel[..n * keys];
-            let lse = &mut lse[head * t + first..][..n];
-            scores(h, qkv, (head, at), p);
-            simd(
-                #[inline(always)]
-                || {
-                    for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                        let seen = h.seen(at, i, p);
-                        let top = max(seen);
-                        for p in seen.iter_mut() {
-                            *p = (*p - top).exp();
-                        }
-                        let total = sum(seen);
-                        let scale = R::ONE / total;
-                        for p in seen.iter_mut() {
-                            *p *= scale;
-                        }
-                        *lse = top + R::of(total.f64().ln());
-                    }
-                },
-            );
-            if let Some((mask, sequence)) = mask {
-                for (i, p) in p.chunks_exact_mut(keys).enumerate() {
-                    mask.apply(p, ((sequence * heads + head) * t + first + i) * t + from);
-                }
-            }
-            let out = MatMut::strided(&mut y[first * c + head * dim..], n, dim, c);
-            let v = Mat::strided(&qkv[from * row + v..], keys, dim, row);
-            gemm_serial(
-                (R::ONE, h.precision),
-                Mat::new(p, n, keys),
-                v,
-                out,
-                Into::Overwrite,
-            );
-        }
-    }
-}
-
-/// Scaled scores of the query rows from `first` against the keys up to the panel's end.
-fn scores<R: Real>(h: Layout, qkv: &[R], (head, at): (usize, Panel), panel: &mut [R]) {
-    let (row, [q, k, _]) = (h.row(), h.starts(head));
-    let q = Mat::strided(&qkv[at.first * row + q..], at.n, h.dim, row);
-    let k = Mat::strided(&qkv[at.from * row + k..], at.keys, h.dim, row);
-    let scores = MatMut::new(panel, at.n, at.keys);
-    gemm_serial(
-        (R::of(h.scale), h.precision),
-        q,
-        k.t(),
-        scores,
-        Into::Overwrite,
-    );
-}
-
-impl Layout {
-    /// Columns of qkv.
-    fn row(self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.dim
-    }
-
-    /// Columns of the result.
-    fn width(self) -> usize {
-        self.heads * self.dim
-    }
-
-    /// Where a row of qkv has one head's query, and the key and value that it shares.
-    fn starts(self, head: usize) -> [usize; 3] {
-        let shared = self.heads + head / (self.heads / self.kv_heads);
-        [head, shared, shared + self.kv_heads].map(|head| head * self.dim)
-    }
-
-    /// The panel of the query rows from `first`: keys from the first that any of them sees on.
-    fn panel(self, first: usize) -> Panel {
-        let last = (first + PANEL).min(self.t);
-        let from = self.first_seen(first);
-        Panel {
-            first,
-            n: last - first,
-            from,
-            keys: last - from,
-        }
-    }
-
-    /// The first key that a query sees.
-    fn first_seen(self, query: usize) -> usize {
-        match self.window {
-            0 => 0,
-            window => (query + 1).saturating_sub(window),
-        }
-    }
-
-    /// Of a panel's row the part that its query sees; the rest becomes zero.
-    #[inline(always)]
-    fn seen<R: Real>(self, at: Panel, i: usize, row: &mut [R]) -> &mut [R] {
-        let query = at.first + i;
-        let (row, future) = row.split_at_mut(query + 1 - at.from);
-        future.fill(R::ZERO);
-        let (past, seen) = row.split_at_mut(self.first_seen(query) - at.from);
-        past.fill(R::ZERO);
-        seen
     }
 }
 
@@ -264,40 +110,21 @@ impl<R: Real> Op<R> for Attention<R> {
         let Some(dy) = tape.take_grad(self.y) else {
             return Ok(());
         };
-        let Layout { t, heads, .. } = self.h;
-        let (c, row) = (self.h.width(), self.h.row());
+        let h = self.h;
         let Shape { k, rows, .. } = tape.shape(self.qkv);
-        let sequences = k * rows / t;
-        let share = sequences.div_ceil(tape.pool.threads());
+        let groups = k * rows / h.t * h.kv_heads;
+        let share = groups.div_ceil(tape.pool.threads());
         let (mut dqkv, into) = tape.grad_slot(self.qkv);
-        if into == Into::Overwrite {
-            dqkv.fill(R::ZERO);
-        }
-        let scratch_len = 3 * PANEL * t + PANEL;
-        let mut scratch = tape.memory.take(sequences.div_ceil(share) * scratch_len);
+        let scratch_len = h.backward_scratch();
+        let mut scratch = tape.memory.take(groups.div_ceil(share) * scratch_len);
         let (qkv, y) = (tape.host(self.qkv), tape.host(self.y));
-        tape.pool.pieces2(
-            (&mut dqkv, share * t * row),
-            (&mut scratch, scratch_len),
-            |i, dqkv, scratch| {
-                for (j, dqkv) in dqkv.chunks_exact_mut(t * row).enumerate() {
-                    let s = i * share + j;
-                    let saved = Saved {
-                        qkv: &qkv[s * t * row..][..t * row],
-                        y: &y[s * t * c..][..t * c],
-                        dy: &dy[s * t * c..][..t * c],
-                        lse: &lse[s * t * heads..][..t * heads],
-                    };
-                    backward(
-                        self.h,
-                        saved,
-                        dqkv,
-                        scratch,
-                        self.mask.as_ref().map(|m| (m, s)),
-                    );
-                }
-            },
-        );
+        let out = Columns::new(&mut dqkv);
+        tape.pool.pieces(&mut scratch, scratch_len, |i, scratch| {
+            for j in i * share..((i + 1) * share).min(groups) {
+                let group = Group::new(h, qkv, self.mask.as_ref(), j);
+                group.backward((y, &dy, &lse), (&out, into), scratch);
+            }
+        });
         tape.memory.give(scratch);
         tape.memory.give(lse);
         tape.put_grad(self.qkv, dqkv);
@@ -306,115 +133,305 @@ impl<R: Real> Op<R> for Attention<R> {
     }
 }
 
-/// One sequence's numbers from the way forward, and its gradient.
-struct Saved<'a, R> {
+/// The heads of one sequence that share keys and values.
+struct Group<'a, R> {
+    h: Layout,
+    sequence: usize,
+    /// Which of the G heads of keys and values.
+    shared: usize,
+    /// (T, (H+2G)·D)
     qkv: &'a [R],
+    mask: Option<&'a Mask>,
+}
+
+impl<'a, R: Real> Group<'a, R> {
+    /// Group `index` of all sequences'.
+    fn new(h: Layout, qkv: &'a [R], mask: Option<&'a Mask>, index: usize) -> Self {
+        let (sequence, shared) = (index / h.kv_heads, index % h.kv_heads);
+        let len = h.t * h.row();
+        Self {
+            h,
+            sequence,
+            shared,
+            qkv: &qkv[sequence * len..][..len],
+            mask,
+        }
+    }
+
+    fn heads(&self) -> std::ops::Range<usize> {
+        let each = self.h.shared_by();
+        self.shared * each..(self.shared + 1) * each
+    }
+
+    /// n tokens' numbers of some columns from `col` on.
+    fn part(&self, (first, n): (usize, usize), col: usize) -> Mat<'a, R> {
+        let row = self.h.row();
+        Mat::strided(&self.qkv[first * row + col..], n, self.h.dim, row)
+    }
+
+    /// Scaled scores of a block of one head.
+    fn scores(&self, head: usize, at: Block, scores: &mut [R]) {
+        let (h, [q, k, _]) = (self.h, self.h.starts(head));
+        gemm_serial(
+            (R::of(h.scale), h.precision),
+            self.part((at.first, at.n), q),
+            self.part((at.from, at.keys), k).t(),
+            MatMut::new(scores, at.n, at.keys),
+            Into::Overwrite,
+        );
+    }
+
+    /// Drops weights (n, keys) of a block of one head.
+    fn drop_weights(&self, mask: &Mask, (head, at): (usize, Block), weights: &mut [R]) {
+        let Layout { t, heads, .. } = self.h;
+        for (i, weights) in weights.chunks_exact_mut(at.keys).enumerate() {
+            let row = (self.sequence * heads + head) * t + at.first + i;
+            mask.apply(weights, row * t + at.from);
+        }
+    }
+
+    /// The group's columns of y (B·T, H·D), and lse (H/G, T).
+    fn forward(&self, y: &Columns<R>, lse: &mut [R], scratch: &mut [R]) {
+        let h = self.h;
+        let Layout { t, dim, .. } = h;
+        let (block, rest) = scratch.split_at_mut(h.block_len());
+        let (totals, out) = rest.split_at_mut(h.panel());
+        for (head, lse) in self.heads().zip(lse.chunks_exact_mut(t)) {
+            for panel in (0..t).step_by(h.panel()) {
+                // Until the panel is done, each row's largest score so far.
+                let tops = &mut lse[panel..(panel + h.panel()).min(t)];
+                let rows = tops.len();
+                tops.fill(R::LOWEST);
+                totals.fill(R::ZERO);
+                for at in h.blocks(panel) {
+                    let skip = at.first - panel;
+                    let sums = (&mut tops[skip..], &mut totals[skip..]);
+                    self.forward_block((head, at), block, sums, &mut out[skip * dim..]);
+                }
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (i, out) in out[..rows * dim].chunks_exact(dim).enumerate() {
+                            let scale = R::ONE / totals[i];
+                            tops[i] += R::of(totals[i].f64().ln());
+                            let row = (self.sequence * t + panel + i) * h.width();
+                            // SAFETY: a group has its own heads, and reads no part twice.
+                            let y = unsafe { y.part(row, &(head * dim..(head + 1) * dim)) };
+                            for (y, out) in y.iter_mut().zip(out) {
+                                *y = scale * *out;
+                            }
+                        }
+                    },
+                );
+            }
+        }
+    }
+
+    /// Adds a block to its rows' largest scores, totals, and weighted sums of values (n, D).
+    fn forward_block(
+        &self,
+        (head, at): (usize, Block),
+        block: &mut [R],
+        (tops, totals): (&mut [R], &mut [R]),
+        out: &mut [R],
+    ) {
+        let (h, dim) = (self.h, self.h.dim);
+        let p = &mut block[..at.n * at.keys];
+        self.scores(head, at, p);
+        simd(
+            #[inline(always)]
+            || {
+                for (i, p) in p.chunks_exact_mut(at.keys).enumerate() {
+                    let seen = h.seen(at, i, p);
+                    let top = max(seen).larger(tops[i]);
+                    for p in seen.iter_mut() {
+                        *p = (*p - top).exp();
+                    }
+                    let shrink = (tops[i] - top).exp();
+                    tops[i] = top;
+                    totals[i] = totals[i].mul_add(shrink, sum(seen));
+                    if !at.is_first {
+                        for out in &mut out[i * dim..][..dim] {
+                            *out *= shrink;
+                        }
+                    }
+                }
+            },
+        );
+        if let Some(mask) = self.mask {
+            self.drop_weights(mask, (head, at), p);
+        }
+        let [_, _, v] = h.starts(head);
+        gemm_serial(
+            (R::ONE, h.precision),
+            Mat::new(p, at.n, at.keys),
+            self.part((at.from, at.keys), v),
+            MatMut::new(out, at.n, dim),
+            match at.is_first {
+                true => Into::Overwrite,
+                false => Into::Add,
+            },
+        );
+    }
+
+    /// The group's columns of dqkv from all sequences' y, dy (B·T, H·D) and lse (B, H, T).
+    fn backward(
+        &self,
+        (y, dy, lse): (&[R], &[R], &[R]),
+        (dqkv, into): (&Columns<R>, Into),
+        scratch: &mut [R],
+    ) {
+        let h = self.h;
+        let Layout { t, dim, heads, .. } = h;
+        let (blocks, rest) = scratch.split_at_mut(3 * h.block_len() + h.panel());
+        let (dq, rest) = rest.split_at_mut(h.panel() * dim);
+        let (dk, dv) = rest.split_at_mut(t * dim);
+        dk.fill(R::ZERO);
+        dv.fill(R::ZERO);
+        // SAFETY: a group has its own columns, and a part is done with before the next.
+        let put = |first: usize, col: usize, from: &[R]| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, from) in from.chunks_exact(dim).enumerate() {
+                        let row = (self.sequence * t + first + i) * h.row();
+                        let to = unsafe { dqkv.part(row, &(col..col + dim)) };
+                        match into {
+                            Into::Overwrite => to.copy_from_slice(from),
+                            Into::Add => to.iter_mut().zip(from).for_each(|(to, x)| *to += *x),
+                        }
+                    }
+                },
+            );
+        };
+        for head in self.heads() {
+            let saved = Saved {
+                y: &y[self.sequence * t * h.width() + head * dim..],
+                dy: &dy[self.sequence * t * h.width() + head * dim..],
+                lse: &lse[(self.sequence * heads + head) * t..][..t],
+            };
+            for panel in (0..t).step_by(h.panel()) {
+                let dq = &mut dq[..h.panel().min(t - panel) * dim];
+                for at in h.blocks(panel) {
+                    let d = (&mut dq[(at.first - panel) * dim..], &mut *dk, &mut *dv);
+                    self.backward_block((head, at), saved, d, blocks);
+                }
+                put(panel, h.starts(head)[0], dq);
+            }
+        }
+        let [_, k, v] = h.starts(self.heads().start);
+        put(0, k, dk);
+        put(0, v, dv);
+    }
+
+    /// Adds a block to dq (n, D), dk and dv (T, D). With P the weights after softmax and δ = Σ dy·y
+    /// by row: dV = Wᵀ·dy, dS = W∘(dy·Vᵀ) − P·δ, dQ = dS·K, dK = dSᵀ·Q, both times the scale, where
+    /// W is P as dropout left it.
+    fn backward_block(
+        &self,
+        (head, at): (usize, Block),
+        saved: Saved<R>,
+        (dq, dk, dv): (&mut [R], &mut [R], &mut [R]),
+        scratch: &mut [R],
+    ) {
+        let h = self.h;
+        let Block {
+            first,
+            n,
+            from,
+            keys,
+            is_first,
+        } = at;
+        let (dim, c) = (h.dim, h.width());
+        let (p, rest) = scratch.split_at_mut(h.block_len());
+        let (ds, rest) = rest.split_at_mut(h.block_len());
+        let (kept, delta) = rest.split_at_mut(h.block_len());
+        let [p, ds, kept] = [p, ds, kept].map(|block| &mut block[..n * keys]);
+        let (y, dy) = (&saved.y[first * c..], &saved.dy[first * c..]);
+        self.scores(head, at, p);
+        simd(
+            #[inline(always)]
+            || {
+                for (i, p) in p.chunks_exact_mut(keys).enumerate() {
+                    let lse = saved.lse[first + i];
+                    for p in h.seen(at, i, p) {
+                        *p = (*p - lse).exp();
+                    }
+                    delta[i] = dot(&dy[i * c..][..dim], &y[i * c..][..dim]);
+                }
+            },
+        );
+        let [q, k, v] = h.starts(head);
+        let [q, k, v] = [
+            self.part((first, n), q),
+            self.part((from, keys), k),
+            self.part((from, keys), v),
+        ];
+        let dy = Mat::strided(dy, n, dim, c);
+        let product = |scale: f64, a, b, to: &mut [R], rows, cols, into| {
+            let to = MatMut::new(to, rows, cols);
+            gemm_serial((R::of(scale), h.precision), a, b, to, into);
+        };
+        product(1.0, dy, v.t(), ds, n, keys, Into::Overwrite);
+        // What multiplied the values: the weights, with dropout's zeros and scale.
+        let weights: &[R] = match self.mask {
+            None => p,
+            Some(mask) => {
+                kept.copy_from_slice(p);
+                self.drop_weights(mask, (head, at), kept);
+                kept
+            }
+        };
+        let weights_t = Mat::new(weights, n, keys).t();
+        product(
+            1.0,
+            weights_t,
+            dy,
+            &mut dv[from * dim..],
+            keys,
+            dim,
+            Into::Add,
+        );
+        simd(
+            #[inline(always)]
+            || {
+                for (((ds, p), weights), delta) in ds
+                    .chunks_exact_mut(keys)
+                    .zip(p.chunks_exact(keys))
+                    .zip(weights.chunks_exact(keys))
+                    .zip(&*delta)
+                {
+                    for ((ds, p), weight) in ds.iter_mut().zip(p).zip(weights) {
+                        *ds = weight.mul_add(*ds, -(*p * *delta));
+                    }
+                }
+            },
+        );
+        let ds = Mat::new(ds, n, keys);
+        let into = match is_first {
+            true => Into::Overwrite,
+            false => Into::Add,
+        };
+        product(h.scale, ds, k, dq, n, dim, into);
+        product(
+            h.scale,
+            ds.t(),
+            q,
+            &mut dk[from * dim..],
+            keys,
+            dim,
+            Into::Add,
+        );
+    }
+}
+
+/// What the backward pass reads of one head: its columns of y and dy from its sequence's first row
+/// on, and its log-sum-exp (T).
+#[derive(Clone, Copy)]
+struct Saved<'a, R> {
     y: &'a [R],
     dy: &'a [R],
     lse: &'a [R],
-}
-
-/// One sequence: adds to dqkv (T, (H+2G)·D). With P the weights after softmax and δ = Σ dy·y by row:
-/// dV = Wᵀ·dy, dS = W∘(dy·Vᵀ) − P·δ, dQ = dS·K, dK = dSᵀ·Q, both times the scale, where W is P as
-/// dropout left it.
-fn backward<R: Real>(
-    h: Layout,
-    saved: Saved<R>,
-    dqkv: &mut [R],
-    scratch: &mut [R],
-    mask: Option<(&Mask, usize)>,
-) {
-    let Layout { t, heads, dim, .. } = h;
-    let (c, row) = (h.width(), h.row());
-    let (panels, delta) = scratch.split_at_mut(3 * PANEL * t);
-    for head in 0..heads {
-        let [q, k, v] = h.starts(head);
-        for first in (0..t).step_by(PANEL) {
-            let at = h.panel(first);
-            let Panel { n, from, keys, .. } = at;
-            // Of queries and of what they are held against.
-            let (query, keyed) = (first * row + q, from * row);
-            let (p, rest) = panels.split_at_mut(PANEL * t);
-            let (ds, kept) = rest.split_at_mut(PANEL * t);
-            let (p, ds, kept) = (
-                &mut p[..n * keys],
-                &mut ds[..n * keys],
-                &mut kept[..n * keys],
-            );
-            let dy = &saved.dy[first * c + head * dim..];
-            let y = &saved.y[first * c + head * dim..];
-            let lse = &saved.lse[head * t + first..][..n];
-            scores(h, saved.qkv, (head, at), p);
-            simd(
-                #[inline(always)]
-                || {
-                    for (i, (p, lse)) in p.chunks_exact_mut(keys).zip(lse).enumerate() {
-                        for p in h.seen(at, i, p) {
-                            *p = (*p - *lse).exp();
-                        }
-                        delta[i] = dot(&dy[i * c..][..dim], &y[i * c..][..dim]);
-                    }
-                },
-            );
-            let dy = Mat::strided(dy, n, dim, c);
-            let values = Mat::strided(&saved.qkv[keyed + v..], keys, dim, row);
-            gemm_serial(
-                (R::ONE, h.precision),
-                dy,
-                values.t(),
-                MatMut::new(ds, n, keys),
-                Into::Overwrite,
-            );
-            // What multiplied the values: the weights, with dropout's zeros and scale.
-            let weights: &[R] = match mask {
-                None => p,
-                Some((mask, sequence)) => {
-                    kept.copy_from_slice(p);
-                    for (i, kept) in kept.chunks_exact_mut(keys).enumerate() {
-                        let start = ((sequence * heads + head) * t + first + i) * t + from;
-                        mask.apply(kept, start);
-                    }
-                    kept
-                }
-            };
-            let into = MatMut::strided(&mut dqkv[keyed + v..], keys, dim, row);
-            gemm_serial(
-                (R::ONE, h.precision),
-                Mat::new(weights, n, keys).t(),
-                dy,
-                into,
-                Into::Add,
-            );
-            simd(
-                #[inline(always)]
-                || {
-                    for (((ds, p), weights), delta) in ds
-                        .chunks_exact_mut(keys)
-                        .zip(p.chunks_exact(keys))
-                        .zip(weights.chunks_exact(keys))
-                        .zip(&*delta)
-                    {
-                        for ((ds, p), weight) in ds.iter_mut().zip(p).zip(weights) {
-                            *ds = weight.mul_add(*ds, -(*p * *delta));
-                        }
-                    }
-                },
-            );
-            let ds = Mat::new(ds, n, keys);
-            let matrix = Mat::strided(&saved.qkv[keyed + k..], keys, dim, row);
-            let into = MatMut::strided(&mut dqkv[query..], n, dim, row);
-            gemm_serial((R::of(h.scale), h.precision), ds, matrix, into, Into::Add);
-            let matrix = Mat::strided(&saved.qkv[query..], n, dim, row);
-            let into = MatMut::strided(&mut dqkv[keyed + k..], keys, dim, row);
-            gemm_serial(
-                (R::of(h.scale), h.precision),
-                ds.t(),
-                matrix,
-                into,
-                Into::Add,
-            );
-        }
-    }
 }
 
 /// The same in candle, with the whole (T, T) matrix.

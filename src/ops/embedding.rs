@@ -2,6 +2,7 @@
 
 use crate::{
     error::Result,
+    ops::columns::Columns,
     params::Param,
     real::{Real, simd},
     tape::{Op, Shape, Tape, Value},
@@ -129,34 +130,6 @@ impl<R: Real> Op<R> for Embed {
         }
         tape.drop_grad(dx);
         Ok(())
-    }
-}
-
-/// A matrix whose columns several threads write, each its own.
-struct Columns<R> {
-    start: *mut R,
-    len: usize,
-}
-
-// SAFETY: `part`'s contract keeps threads apart.
-unsafe impl<R: Send> Sync for Columns<R> {}
-
-impl<R> Columns<R> {
-    fn new(matrix: &mut [R]) -> Self {
-        Self {
-            start: matrix.as_mut_ptr(),
-            len: matrix.len(),
-        }
-    }
-
-    /// SAFETY: no two threads ask for overlapping `columns`.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn part(&self, row_start: usize, columns: &std::ops::Range<usize>) -> &mut [R] {
-        assert!(row_start + columns.end <= self.len);
-        // SAFETY: in bounds by the assertion.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.add(row_start + columns.start), columns.len())
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod attention;
+mod columns;
 pub mod composed;
 pub mod cross_entropy;
 pub mod dropout;

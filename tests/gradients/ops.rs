@@ -1,6 +1,6 @@
 //! Each op against central differences.
 
-use crate::{K, check, contract, input};
+use crate::{K, check, check_some, contract, input};
 use std::sync::Arc;
 use windtunnel::{
     ops::{
@@ -104,6 +104,20 @@ fn attention_with_shared_keys_and_a_window() {
             let h: Vec<Param> = tape.params.handles().collect();
             let qkv = input(tape, h[0], 70, 16);
             let y = tape.attention(qkv, 70, heads(4, 2, window), 0.2).unwrap();
+            contract(tape, y, pass)
+        });
+    }
+}
+
+#[test]
+fn attention_over_sequences_of_several_blocks_of_keys() {
+    // 600 tokens: panels of 128 queries, blocks of 256 keys, some behind a panel's first query.
+    let specs: &[(&str, &[usize])] = &[("qkv", &[1200, 8])];
+    for window in [0, 300] {
+        check_some(specs, 1999, &|tape, pass| {
+            let h: Vec<Param> = tape.params.handles().collect();
+            let qkv = input(tape, h[0], 1200, 8);
+            let y = tape.attention(qkv, 600, heads(2, 1, window), 0.1).unwrap();
             contract(tape, y, pass)
         });
     }
