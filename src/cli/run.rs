@@ -15,6 +15,7 @@ use crate::{
     report::{self, StudyReport},
     session::Effort,
     study::{
+        campaign,
         contract::StudyDir,
         ledger::Ledger,
         runner::{Watched, is_decided, run_study},
@@ -52,6 +53,7 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         forecast.check(contract, ready.available_bytes)?;
     }
     let _lock = Home::lock(&global.home)?;
+    campaign::check_place(&global.home, contract)?;
     ready.session.keep()?;
     let progress = StudyProgress::new(contract, forecast.trials, output);
     let clock = Clock::start();

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn the_floors_of_the_built_in_corpora_fall_through_order_four() {
-        for grammar in &GRAMMARS {
+        // Of random letters no order foretells any.
+        for grammar in GRAMMARS.iter().filter(|g| g.name != "echoes") {
             let text = generate(grammar, DEFAULT_BYTES, DEFAULT_SEED).unwrap();
             // Nine documents in ten train.
             let mut parts = [String::new(), String::new()];

@@ -1,10 +1,11 @@
 //! Built-in corpora: texts that are written, so that a study needs no download.
 //!
-//! Two are written from grammars, two by code: facts, which must agree over a whole text, and
-//! programs, which must run. A grammar binds names, things and numbers once per document and uses them again later, so its
+//! Two are written from grammars, three by code: facts, which must agree over a whole text, programs,
+//! which must run, and echoes of random letters. A grammar binds names, things and numbers once per document and uses them again later, so its
 //! text has what letter statistics cannot see: who the story is about, what was lost, what a sum
 //! comes to. `data/NAME.grammar` holds the words; this module only follows them.
 
+mod echoes;
 mod facts;
 mod parse;
 mod programs;
@@ -16,6 +17,7 @@ use crate::{
     error::{Error, Result},
     rng::Rng,
 };
+use echoes::Caller;
 use facts::Teller;
 use programs::Author;
 use std::collections::HashSet;
@@ -38,6 +40,7 @@ enum Kind {
     Rules(&'static str),
     Facts,
     Programs,
+    Echoes,
 }
 
 impl Grammar {
@@ -45,13 +48,15 @@ impl Grammar {
     pub fn origin(&self) -> String {
         match self.writer {
             Kind::Rules(_) => format!("grammar data/{}.grammar", self.name),
-            Kind::Facts | Kind::Programs => format!("generator src/data/synth/{}.rs", self.name),
+            Kind::Facts | Kind::Programs | Kind::Echoes => {
+                format!("generator src/data/synth/{}.rs", self.name)
+            }
         }
     }
 }
 
 /// All built-in corpora.
-pub const GRAMMARS: [Grammar; 4] = [
+pub const GRAMMARS: [Grammar; 5] = [
     Grammar {
         name: "tales",
         about: "short tales for children: things wished for, lost, found and passed on",
@@ -75,6 +80,12 @@ pub const GRAMMARS: [Grammar; 4] = [
         about: "small programs in a part of Python, each with its output",
         answers: Some(programs::OUTPUT),
         writer: Kind::Programs,
+    },
+    Grammar {
+        name: "echoes",
+        about: "random letters, each line of them again and again: what induction heads learn",
+        answers: Some(echoes::AGAIN),
+        writer: Kind::Echoes,
     },
 ];
 
@@ -104,6 +115,10 @@ pub fn generate(grammar: &Grammar, bytes: usize, seed: u64) -> Result<String> {
         Kind::Programs => {
             let mut author = Author::new(rng);
             collect(grammar.name, bytes, &mut || Ok(author.document()))
+        }
+        Kind::Echoes => {
+            let mut caller = Caller::new(rng);
+            collect(grammar.name, bytes, &mut || Ok(caller.document()))
         }
     }
 }
@@ -153,7 +168,7 @@ mod tests {
     use super::*;
 
     fn grammar(name: &str) -> &'static Grammar {
-        static ALL: [Grammar; 4] = GRAMMARS;
+        static ALL: [Grammar; 5] = GRAMMARS;
         ALL.iter().find(|grammar| grammar.name == name).unwrap()
     }
 

@@ -155,6 +155,24 @@ impl Campaign {
     }
 }
 
+/// Errors when another study took this one's place in its campaign between planning and the home's
+/// lock, which the caller holds.
+pub fn check_place(home: &Path, contract: &Contract) -> Result<()> {
+    let Some(place) = &contract.terms.campaign else {
+        return Ok(());
+    };
+    let members = place.campaign.members(home)?;
+    let begun = members.iter().any(|m| m.contract.id == contract.id);
+    match begun || members.len() == place.earlier {
+        true => Ok(()),
+        false => Err(Error::input(
+            place.campaign.name.clone(),
+            "another study of the campaign has begun meanwhile",
+            "run the same command again: it takes the next place, and fresh seeds",
+        )),
+    }
+}
+
 impl Member {
     /// Whether it found that an arm differs from the control, at its level. Exploratory studies
     /// discover nothing.

@@ -3,6 +3,10 @@
 use crate::{Bench, SLOW};
 use serde_json::Value;
 use std::fs;
+use windtunnel::study::{
+    campaign::check_place,
+    contract::{Contract, StudyDir, Terms},
+};
 
 const LARGE: &str = "margin = 0.05\nseeds = { min = 2, max = 30 }\nrule = \"anytime\"";
 
@@ -91,6 +95,16 @@ fn a_study_on_seeds_that_were_used_is_exploratory() {
     let why = second["verdict"]["exploratory"][0].as_str().unwrap();
     assert!(why.contains("reuses seeds"), "{why}");
     assert_eq!(bench.json(&["run", "two.toml"])["study"], second["study"]);
+    // A study that was planned before the second one began can't take its place.
+    let dir = StudyDir::find(&bench.home(), second["study"].as_str().unwrap()).unwrap();
+    let terms = dir.contract().unwrap().terms;
+    check_place(&bench.home(), &Contract::new(terms.clone())).unwrap();
+    let late = Contract::new(Terms {
+        proposer: "late".into(),
+        ..terms
+    });
+    let error = check_place(&bench.home(), &late).unwrap_err();
+    assert!(error.problem.contains("meanwhile"), "{error}");
     bench.study("three.toml", "margin = 2.0\nseeds = 4", SLOW);
     let words = bench.refused(&["plan", "three.toml"], 2);
     assert!(words.contains("all 2 studies"), "{words}");
