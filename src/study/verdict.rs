@@ -7,7 +7,8 @@
 //! is not looked at, so the verdict can be made again from the outcomes whatever else is there.
 //! An interval inside ± margin at 1 − α is a stricter demand than two one-sided tests
 //! at α (Schuirmann 1987), which use 1 − 2α. If a trial diverged there is no mean: once all seeds are
-//! there, an exact paired sign test ranks divergence last. A trial is never left out.
+//! there, an exact paired sign test ranks divergence last; after looks at the pairs before, which had their
+//! own α, a study where trials diverge errs with at most 2α. A trial is never left out.
 //!
 //! Of several arms that beat the control one would be picked, and picking flatters: such an arm is a
 //! candidate, and better only once a study of its own on other seeds says so.

@@ -59,6 +59,9 @@ fn a_blind_study_runs_only_as_exploratory_and_says_so_for_good() {
         words.contains("blind") && words.contains("--exploratory"),
         "{words}"
     );
+    // Nor by trials that are all there.
+    let words = bench.refused(&["run", "study.toml", blind[0]], 3);
+    assert!(words.contains("blind"), "{words}");
     let run = bench.json(&["run", "study.toml", blind[0], blind[1], "--exploratory"]);
     assert!(!run["verdict"]["exploratory"].as_array().unwrap().is_empty());
     let id = run["study"].as_str().unwrap();
