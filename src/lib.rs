@@ -56,6 +56,7 @@
 //!
 //! ```text
 //! error rng digest files toml_file stats
+//! laws
 //! memory pool profile real
 //! device
 //! params tape ops
@@ -124,6 +125,7 @@ pub mod eval;
 pub mod files;
 pub mod hf;
 pub mod home;
+pub mod laws;
 pub mod memory;
 pub mod metrics;
 pub mod model;

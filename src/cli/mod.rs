@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod ingest;
 mod known_answers;
+mod ladder;
 mod ls;
 mod new;
 mod noise;

@@ -45,10 +45,19 @@ struct Said<'a> {
     sides: &'a Why,
 }
 
+/// Of more arms than these a terminal shows only a few.
+const MOST_ARMS: usize = 12;
+const FEW_ARMS: usize = 4;
+
 /// A forecast in words, and why so many trials run side by side.
 pub fn describe(f: &Forecast, why: &Why) -> String {
     let mut text = format!("study     {}\nclaim     {}\n", f.study, f.claim);
-    for (idx, arm) in f.arms.iter().enumerate() {
+    let shown = if f.arms.len() > MOST_ARMS {
+        FEW_ARMS
+    } else {
+        f.arms.len()
+    };
+    for (idx, arm) in f.arms.iter().take(shown).enumerate() {
         let label = if idx == 0 { "arms" } else { "" };
         let what = match &arm.factor {
             None => "control".to_string(),
@@ -64,6 +73,9 @@ pub fn describe(f: &Forecast, why: &Why) -> String {
         if let Some(why) = &arm.confounded {
             text += &format!("          confounded, so its verdict will be invalid: {why}\n");
         }
+    }
+    if shown < f.arms.len() {
+        text += &format!("          and {} more\n", f.arms.len() - shown);
     }
     let first = &f.arms[0];
     text += &format!(
@@ -97,6 +109,9 @@ pub fn describe(f: &Forecast, why: &Why) -> String {
         text += &format!("leaks     none: {}\n", overlap.in_words());
     }
     let s = &f.sight;
+    if !s.smallest_sd.is_finite() {
+        return text + "sees      no difference: one seed has no interval\n";
+    }
     text += &format!(
         "sees      {:.2} σ of the paired differences with chance 0.8, by {}% intervals\n",
         s.smallest_sd,

@@ -1,7 +1,7 @@
 //! `windtunnel run STUDY.toml`: the main job.
 
 use super::{
-    Global,
+    Global, ladder,
     output::Output,
     plan,
     progress::StudyProgress,
@@ -18,6 +18,7 @@ use crate::{
         campaign,
         contract::StudyDir,
         ledger::Ledger,
+        proposal::Study,
         runner::{Watched, is_decided, run_study},
         spent::Clock,
         verdict::Expectation,
@@ -42,8 +43,47 @@ enum Expect {
 }
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    let rungs = Study::rungs(&args.study.study)?;
+    if !rungs.is_empty() {
+        if args.expect.is_some() {
+            return Err(Error::input(
+                "--expect",
+                "a ladder has a level, not one verdict",
+                "leave it out, or read `level` in the result of --json",
+            ));
+        }
+        return ladder::run(global, (&args.study, &rungs), output);
+    }
+    let done = one(global, &args.study, output)?;
+    output.result("windtunnel.run.v1", &done.value, &done.text);
+    let expectation = match args.expect {
+        None => return Ok(()),
+        Some(Expect::Better) => Expectation::Better,
+        Some(Expect::NotWorse) => Expectation::NotWorse,
+        Some(Expect::Equivalent) => Expectation::Equivalent,
+    };
+    match done.study.verdict.meets(expectation) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Unexpected,
+            "--expect",
+            format!("the verdict is {}", done.study.verdict.summary()),
+            "read the report; nothing failed but the expectation",
+        )),
+    }
+}
+
+/// A study that was run to its verdict, and what to say of it.
+pub struct Done {
+    pub study: StudyReport,
+    pub value: serde_json::Value,
+    pub text: String,
+}
+
+/// Runs a study, or a rung of one, to its verdict, and writes its report.
+pub fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<Done> {
     Home::check_free(&global.home)?;
-    let ready = ready(global, &args.study, output, Effort::Quick)?;
+    let ready = ready(global, args, output, Effort::Quick)?;
     let contract = &ready.planned.contract;
     let at = (ready.sides.jobs, Effort::Quick);
     let ledger = Ledger::read(&global.home)?;
@@ -99,20 +139,5 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         "report": written.report,
         "page": written.page,
     });
-    output.result("windtunnel.run.v1", &value, &text);
-    let expectation = match args.expect {
-        None => return Ok(()),
-        Some(Expect::Better) => Expectation::Better,
-        Some(Expect::NotWorse) => Expectation::NotWorse,
-        Some(Expect::Equivalent) => Expectation::Equivalent,
-    };
-    match verdict.meets(expectation) {
-        true => Ok(()),
-        false => Err(Error::new(
-            Kind::Unexpected,
-            "--expect",
-            format!("the verdict is {}", verdict.summary()),
-            "read the report; nothing failed but the expectation",
-        )),
-    }
+    Ok(Done { study, value, text })
 }

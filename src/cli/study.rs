@@ -15,7 +15,7 @@ use crate::{
 use std::path::PathBuf;
 
 /// A study's file and how to run it.
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub struct StudyArgs {
     /// The study, a TOML file
     pub study: PathBuf,
@@ -28,6 +28,9 @@ pub struct StudyArgs {
     /// Run a study that is refused as blind; its contract, verdict and report say so for good
     #[arg(long)]
     pub exploratory: bool,
+    /// Which rung of a ladder, from 0.
+    #[arg(skip)]
+    pub rung: Option<usize>,
 }
 
 /// A study on its device.
@@ -41,7 +44,7 @@ pub struct Ready {
 
 /// Reads, checks and resolves a study. Nothing is trained or frozen.
 pub fn ready(global: &Global, args: &StudyArgs, output: Output, effort: Effort) -> Result<Ready> {
-    let study = Study::load(&args.study, &args.overrides)?;
+    let study = Study::load_rung(&args.study, &args.overrides, args.rung)?;
     let asked = Asked {
         jobs: args.jobs,
         threads: global.threads.map(usize::from),

@@ -17,7 +17,7 @@ pub fn page(study: &StudyReport) -> String {
     for why in &study.verdict.exploratory {
         page += &format!("**Exploratory: no test of the claim: {why}.**\n\n");
     }
-    for arm in &study.verdict.arms {
+    for arm in study.judged() {
         page += &format!("- **{}**\n", arm.headline(&study.verdict.rule));
         for line in arm.details(&study.verdict.rule) {
             page += &format!("  - {line}\n");
@@ -25,6 +25,9 @@ pub fn page(study: &StudyReport) -> String {
     }
     if let Some(words) = study.prediction() {
         page += &format!("\nForeseen: {words}.\n");
+    }
+    if let Some(ranking) = tables::ranking(&study.contract, &study.outcomes) {
+        page += &format!("\n## The points, best first\n\n{}", table(&ranking));
     }
     page += "\n![Paired differences](differences.svg)\n\n![Validation curves](curves.svg)\n\n";
     page += &effects(study);

@@ -94,7 +94,10 @@ impl StudyReport {
         for why in &self.verdict.exploratory {
             text += &format!("exploratory: no test of the claim: {why}\n");
         }
-        for arm in &self.verdict.arms {
+        if let Some(ranking) = tables::ranking(&self.contract, &self.outcomes) {
+            text += &best(&ranking);
+        }
+        for arm in self.judged() {
             text += &format!("verdict   {}\n", arm.headline(&self.verdict.rule));
             for line in arm.details(&self.verdict.rule) {
                 text += &format!("          {line}\n");
@@ -118,6 +121,14 @@ impl StudyReport {
             text += &format!("          {}\n", stretch.words());
         }
         text
+    }
+
+    /// The arms that have a verdict worth reading: none of a swarm of one seed.
+    pub fn judged(&self) -> &[ArmVerdict] {
+        match self.contract.terms.space.is_some() && self.verdict.seeds < 2 {
+            true => &[],
+            false => &self.verdict.arms,
+        }
     }
 
     /// How the prediction came out, when there was one; it is about the first arm.
@@ -219,6 +230,25 @@ fn differences(verdict: &Verdict) -> Vec<Differences<'_>> {
         interval: arm.effect.map(|e| (e.low, e.mean, e.high)),
     });
     arms.collect()
+}
+
+/// The best points of a swarm and the control's place, for a terminal.
+fn best(ranking: &tables::Table) -> String {
+    const SHOWN: usize = 5;
+    let line = |(place, row): (usize, &Vec<String>)| {
+        let label = if place == 0 { "best" } else { "" };
+        format!(
+            "{label:<9} {:>3}. {}: {}, {}\n",
+            place + 1,
+            row[0],
+            row[2],
+            row[1]
+        )
+    };
+    let rows = ranking.rows.iter().enumerate();
+    let is_control = |row: &[String]| row[0] == "uniform" || row[0] == "base";
+    let shown = rows.filter(|(place, row)| *place < SHOWN || is_control(row));
+    shown.map(line).collect()
 }
 
 /// A time as people say it: "36 s", "2.1 minutes".

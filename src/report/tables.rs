@@ -108,6 +108,67 @@ pub fn effects(contract: &Contract, verdict: &Verdict) -> Table {
     }
 }
 
+/// A swarm's arms by their final metric, the best first: what each trained on or was set to, the mean
+/// over its seeds, and every corpus alone in bits per byte. `None` of a study without a space.
+pub fn ranking(contract: &Contract, outcomes: &[Vec<Outcome>]) -> Option<Table> {
+    let space = contract.terms.space.as_ref()?;
+    let metric = contract.terms.decision.metric;
+    let mean = |of: &dyn Fn(&Outcome) -> Option<f64>, outcomes: &[Outcome]| {
+        let values: Option<Vec<f64>> = outcomes.iter().map(of).collect();
+        values.map(|values| values.iter().sum::<f64>() / values.len().max(1) as f64)
+    };
+    let cell = |value: Option<f64>| value.map_or("diverged".into(), |x| format!("{x:.4}"));
+    let corpora: Vec<&String> = contract
+        .terms
+        .arms
+        .first()?
+        .run
+        .eval
+        .corpora
+        .iter()
+        .map(|share| &share.corpus)
+        .collect();
+    let mut rows: Vec<(f64, Vec<String>)> = Vec::new();
+    for (arm, outcomes) in contract.terms.arms.iter().zip(outcomes) {
+        let shares = arm
+            .run
+            .data
+            .mixture
+            .iter()
+            .filter(|share| share.weight > 0.0);
+        let mixture: Vec<String> = shares
+            .map(|share| format!("{} {:.1}%", share.name(), 100.0 * share.weight))
+            .collect();
+        let others = arm
+            .changes
+            .iter()
+            .filter(|(path, _)| space.vary.contains_key(*path));
+        let others = others.map(|(path, (_, after))| format!("{path} = {after}"));
+        let all = mean(&|outcome| outcome.metric(metric), outcomes);
+        let each = corpora.iter().map(|corpus| {
+            cell(mean(
+                &|outcome| Some(outcome.eval()?.val.get(*corpus)?.bpb),
+                outcomes,
+            ))
+        });
+        let what: Vec<String> = std::iter::once(mixture.join(", "))
+            .filter(|_| !space.corpora.is_empty())
+            .chain(others)
+            .collect();
+        let row = [arm.name.clone(), what.join("; "), cell(all)]
+            .into_iter()
+            .chain(each)
+            .collect();
+        rows.push((all.unwrap_or(f64::INFINITY), row));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let head = words(&["arm", "point", metric.unit()]).into_iter();
+    Some(Table {
+        head: head.chain(corpora.into_iter().cloned()).collect(),
+        rows: rows.into_iter().map(|(_, row)| row).collect(),
+    })
+}
+
 /// Mean paired differences of each corpus with their intervals; `None` where no arm has any.
 pub fn corpora(verdict: &Verdict, outcomes: &[Vec<Outcome>]) -> Option<Table> {
     let mut names: Vec<&String> = verdict

@@ -6,6 +6,7 @@
 use super::{
     campaign::Place,
     proposal::{Decision, Hypothesis, Limits},
+    space::Space,
     verdict::{Looks, Rule},
 };
 use crate::{
@@ -43,6 +44,9 @@ pub struct Terms {
     /// Why its verdict is no test of the hypothesis, and never will be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exploratory: Vec<String>,
+    /// Where the arms were drawn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<Space>,
     /// Of a study that is part of a campaign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Place>,

@@ -115,6 +115,7 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         windows: windows[0].clone(),
         seeds,
         exploratory: own.exploratory,
+        space: study.proposal.space.clone(),
         campaign: own.place,
         arms,
     });
@@ -124,6 +125,9 @@ pub fn plan(session: &Session, study: &Study) -> Result<Planned> {
         overlaps,
     })
 }
+
+/// Why a study with a space is exploratory.
+const SWARM: &str = "a swarm ranks its points, and tests none";
 
 /// What a study has of its own among those of its campaign.
 struct Own {
@@ -137,12 +141,13 @@ impl Own {
     /// file is wrong.
     fn of(session: &Session, study: &Study, written: &str) -> Result<Self> {
         let asked = study.seeds();
+        let swarm = study.proposal.space.iter().map(|_| SWARM.to_string());
         let folder = study.source.path.parent().unwrap_or(Path::new(""));
         let Some(campaign) = Campaign::of(folder)? else {
             return Ok(Self {
                 seeds: asked,
                 place: None,
-                exploratory: Vec::new(),
+                exploratory: swarm.collect(),
             });
         };
         let members = campaign.members(&session.home)?;
@@ -159,7 +164,7 @@ impl Own {
         Ok(Self {
             seeds,
             place: Some(campaign.next(&members, &folder.display().to_string())?),
-            exploratory: reused.into_iter().collect(),
+            exploratory: reused.into_iter().chain(swarm).collect(),
         })
     }
 }

@@ -5,7 +5,9 @@
 
 use super::{
     arms::{Arm, arms},
+    ladder::{self, Ladder, Rung},
     seeds::{Between, FEWEST, Seeds},
+    space::{self, Space},
     verdict::Looks,
 };
 use crate::{
@@ -34,6 +36,13 @@ pub struct Proposal {
     pub decision: Decision,
     #[serde(default)]
     pub limits: Limits,
+    /// The sizes that it is run at, each as a study of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Ladder>,
+    /// Where arms are drawn from, instead of [arms].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<Space>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, ArmProposal>,
 }
 
@@ -177,20 +186,43 @@ pub struct Study {
     pub proposal: Proposal,
     /// The control first, then as written.
     pub arms: Vec<Arm>,
+    /// Which rung of a ladder it is.
+    pub rung: Option<Rung>,
 }
 
 /// More arms and seeds than anyone can afford; a number beyond is a slip.
 const MOST_SEEDS: usize = 1000;
 
 impl Study {
-    /// Reads a study and applies `dotted.key=value` changes: `decision.…` and `limits.…` to the
+    /// Reads a study and applies `dotted.key=value` changes: `decision.…`, `limits.…` and `space.…` to the
     /// study, other keys to every arm's recipe. Errors name file, line, value and remedy.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        Self::load_rung(path, overrides, None)
+    }
+
+    /// The rungs of a study's ladder, none where it has no ladder. Errors as [`Study::load`] does.
+    pub fn rungs(path: &Path) -> Result<Vec<Rung>> {
+        let source = Source::read(path)?;
+        let proposal: Proposal = source.parse()?;
+        let ladder = proposal.ladder.as_ref();
+        ladder.map_or(Ok(Vec::new()), |ladder| ladder.rungs(&source))
+    }
+
+    /// One rung of a study with a ladder, or a study without one.
+    pub fn load_rung(path: &Path, overrides: &[String], rung: Option<usize>) -> Result<Self> {
         let source = Source::read(path)?;
         let mut proposal: Proposal = source.parse()?;
         let mut places = Places::new(source.place());
         let folder = path.parent().unwrap_or(Path::new(""));
         let written = seen_from(source.changes(&["set"], &proposal.set), folder);
+        let rung = match rung {
+            Some(idx) => Some(ladder::take_rung(&source, &mut proposal, idx)?),
+            None => None,
+        };
+        let sizes = rung
+            .iter()
+            .flat_map(|rung| source.changes(&["ladder"], &rung.set));
+        let sizes = sizes.collect();
         let mut given = Vec::new();
         for (key, value, place) in toml_file::overrides(overrides)? {
             let head = key.split('.').next().unwrap_or_default();
@@ -205,14 +237,16 @@ impl Study {
                 given.push((key, value, place));
             }
         }
+        space::expand(&source, &mut proposal)?;
         check_words(&source, &proposal)?;
         check_decision(&places, &proposal)?;
         let given = seen_from(given, Path::new(""));
-        let arms = arms(&source, &proposal, &[written, given], &places)?;
+        let arms = arms(&source, &proposal, &[written, sizes, given], &places)?;
         Ok(Self {
             source,
             proposal,
             arms,
+            rung,
         })
     }
 
@@ -225,17 +259,17 @@ impl Study {
         self.source.place_of(&["arms", arm])
     }
 
-    /// The seeds that all arms share.
+    /// The seeds that all arms share: fresh ones on every rung of a ladder.
     pub fn seeds(&self) -> Vec<u64> {
-        let first = self.control().recipe.seed;
-        (0..self.proposal.decision.seeds.most() as u64)
-            .map(|i| first.wrapping_add(i))
-            .collect()
+        let most = self.proposal.decision.seeds.most() as u64;
+        let rung = self.rung.as_ref().map_or(0, |rung| rung.idx as u64);
+        let first = self.control().recipe.seed.wrapping_add(rung * most);
+        (0..most).map(|i| first.wrapping_add(i)).collect()
     }
 }
 
 /// Tables of a study that the command line may change.
-const STUDY_KEYS: [&str; 2] = ["decision", "limits"];
+const STUDY_KEYS: [&str; 3] = ["decision", "limits", "space"];
 
 /// Errors when an override's first word is neither a table of a study nor a key of a recipe.
 fn known_head(head: &str, key: &str, place: &Place) -> Result<()> {
@@ -285,6 +319,11 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
     let limits = &proposal.limits;
     let positive_number = |x: f64| x > 0.0 && x.is_finite();
     let prediction = proposal.hypothesis.prediction.as_ref();
+    // A swarm spends its trials on points; what it finds is tested by a study of its own.
+    let fewest = match proposal.space {
+        Some(_) => 1,
+        None => FEWEST,
+    };
     let rows = [
         (
             "decision.margin",
@@ -301,7 +340,7 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
         (
             "decision.seeds",
             d.seeds.most() as f64,
-            (FEWEST..=MOST_SEEDS).contains(&d.seeds.most()),
+            (fewest..=MOST_SEEDS).contains(&d.seeds.most()),
             "use 2 to 1000 paired seeds; one pair has no interval, and 8 is a good start",
         ),
         (

@@ -36,7 +36,7 @@ impl Seeds {
     /// Those that a study uses at least.
     pub fn fewest(self) -> usize {
         match self {
-            Self::Count(_) => FEWEST,
+            Self::Count(n) => n.min(FEWEST),
             Self::Between(between) => between.min,
         }
     }

@@ -75,7 +75,7 @@ pub fn sight(planned: &Planned, ledger: &Ledger) -> Result<Sight> {
     let seeds = d.seeds.most();
     let smallest_sd = power::smallest_effect(seeds, 1.0 - confidence, POWER);
     let sigma = sigma(planned, ledger)?;
-    let outlook = sigma.as_ref().map(|sigma| {
+    let outlook = sigma.as_ref().filter(|_| seeds >= 2).map(|sigma| {
         let spread = sigma.spread();
         let rule = (1.0 - confidence, d.margin, seeds);
         let predicted = terms.hypothesis.prediction.as_ref().map(signed);

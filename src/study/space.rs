@@ -1,0 +1,491 @@
+//! `[space]`: a study's arms drawn from a space of mixtures and rates, instead of written one by one.
+//!
+//! Every point trains on the same seeds, so that points differ in what the space says and in nothing
+//! else. A swarm ranks its arms and feeds a law; with a seed or two each it tests none of them, and
+//! its contract says so for good.
+
+mod draws;
+
+use super::proposal::{ArmProposal, Proposal};
+use crate::{
+    error::{Error, Result},
+    rng::Rng,
+    toml_file::Source,
+};
+use draws::{compositions, log_gamma, shuffled};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The `[space]` table of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    /// The mixtures' corpora; none means that mixtures are left as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corpora: Vec<String>,
+    #[serde(default)]
+    pub sample: Sample,
+    /// Points to draw; a grid has as many as it has.
+    #[serde(default = "thirty_two")]
+    pub points: usize,
+    /// More points of the same kind that no law is fitted on: what it is tested on.
+    #[serde(default)]
+    pub held_back: usize,
+    /// Of the draws alone: which points there are.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Around which mixtures are drawn, by corpus; evenly where it is not written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prior: BTreeMap<String, f64>,
+    /// Of the Dirichlet distribution, from and to: small ones draw mixtures of few corpora.
+    #[serde(default = "strengths")]
+    pub strength: [f64; 2],
+    /// Least share of every corpus.
+    #[serde(default)]
+    pub min_weight: f64,
+    /// Largest share of some corpora.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_weight: BTreeMap<String, f64>,
+    /// A grid's shares are multiples of 1/steps.
+    #[serde(default = "four")]
+    pub steps: usize,
+    /// What else varies: keys of the recipe.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vary: BTreeMap<String, Vary>,
+}
+
+fn thirty_two() -> usize {
+    32
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn four() -> usize {
+    4
+}
+
+/// What RegMix (Liu et al. 2024) draws with.
+fn strengths() -> [f64; 2] {
+    [0.1, 5.0]
+}
+
+/// How points are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sample {
+    /// Mixtures from Dirichlet distributions around the prior, whose strength varies; other keys
+    /// independently.
+    #[default]
+    Dirichlet,
+    /// Every mixture of whole steps, times every choice of the other keys.
+    Grid,
+    /// Latin hypercubes (McKay et al. 1979): every corpus and key has each of its strata once.
+    Latin,
+}
+
+/// The values of a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Vary {
+    /// Between two numbers above 0, evenly in their logarithm.
+    Log { low: f64, high: f64 },
+    /// One of these.
+    Choice(Vec<toml::Value>),
+}
+
+/// More arms than anyone reads.
+const MOST: usize = 2000;
+/// Shares are written in so many parts.
+const PARTS: f64 = 1e4;
+/// Draws for each point before the limits are called too narrow.
+const PATIENCE: usize = 1000;
+
+/// What the arms of points are called.
+pub const POINT: &str = "point";
+pub const HELD_BACK: &str = "held";
+
+type Point = (Option<Vec<f64>>, Vec<toml::Value>);
+
+impl Space {
+    /// The arms that the space means, the control among them: even shares, or the base as it is.
+    /// Errors, with file and line, where the table contradicts itself.
+    pub fn arms(&self, source: &Source) -> Result<BTreeMap<String, ArmProposal>> {
+        self.check(source)?;
+        let points = match self.sample {
+            Sample::Grid => self.grid(source)?,
+            Sample::Dirichlet | Sample::Latin => self.drawn(source)?,
+        };
+        let mut arms = BTreeMap::new();
+        let digits = points.len().to_string().len();
+        let n_fitted = points.len() - self.held_back.min(points.len());
+        for (idx, point) in points.iter().enumerate() {
+            let (kind, number) = match idx < n_fitted {
+                true => (POINT, idx + 1),
+                false => (HELD_BACK, idx + 1 - n_fitted),
+            };
+            arms.insert(format!("{kind}_{number:0digits$}"), self.arm(point));
+        }
+        for (name, weights) in self.always() {
+            let control = name == "uniform";
+            let mut arm = self.arm(&(Some(weights), Vec::new()));
+            arm.factor = (!control).then(|| "data.mixture".into());
+            arms.insert(name, ArmProposal { control, ..arm });
+        }
+        if self.corpora.is_empty() {
+            arms.insert(
+                "base".into(),
+                ArmProposal {
+                    control: true,
+                    factor: None,
+                    set: toml::Table::new(),
+                },
+            );
+        }
+        Ok(arms)
+    }
+
+    /// Mixtures that are always among them: even, and each corpus alone where limits allow it.
+    fn always(&self) -> Vec<(String, Vec<f64>)> {
+        let k = self.corpora.len();
+        if k == 0 {
+            return Vec::new();
+        }
+        let mut always = vec![("uniform".to_string(), vec![1.0 / k as f64; k])];
+        for (idx, corpus) in self.corpora.iter().enumerate() {
+            let alone: Vec<f64> = (0..k).map(|i| f64::from(i == idx)).collect();
+            always.push((format!("only_{corpus}"), alone));
+        }
+        always
+    }
+
+    /// Whether a point is one of those, which have arms already.
+    fn is_always(&self, (weights, _): &Point) -> bool {
+        let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1.0 / PARTS);
+        self.vary.is_empty()
+            && weights
+                .as_ref()
+                .is_some_and(|weights| self.always().iter().any(|(_, known)| near(known, weights)))
+    }
+
+    fn arm(&self, (weights, values): &Point) -> ArmProposal {
+        let mut set = toml::Table::new();
+        if let Some(weights) = weights {
+            let shares = self.corpora.iter().zip(weights).filter(|(_, w)| **w > 0.0);
+            let shares = shares.map(|(corpus, weight)| {
+                let share = [
+                    ("corpus", corpus.as_str().into()),
+                    ("weight", (*weight).into()),
+                ];
+                toml::Value::Table(
+                    share
+                        .map(|(key, value)| (key.into(), value))
+                        .into_iter()
+                        .collect(),
+                )
+            });
+            set.insert("data.mixture".into(), shares.collect::<Vec<_>>().into());
+        }
+        for (key, value) in self.vary.keys().zip(values) {
+            set.insert(key.clone(), value.clone());
+        }
+        let factor = match set.len() {
+            1 => set.keys().next().cloned(),
+            _ => Some(super::arms::STACK.into()),
+        };
+        ArmProposal {
+            control: false,
+            factor,
+            set,
+        }
+    }
+
+    fn check(&self, source: &Source) -> Result<()> {
+        let wrong = |key: &str, problem: String, remedy: &str| {
+            Err(Error::input(
+                source.place_of(&["space", key]),
+                problem,
+                remedy,
+            ))
+        };
+        let k = self.corpora.len();
+        if k == 0 && self.vary.is_empty() {
+            return wrong(
+                "corpora",
+                "[space] has nothing that varies".into(),
+                "give corpora = [\"…\", \"…\"], or keys under [space.vary]",
+            );
+        }
+        let distinct: BTreeSet<&String> = self.corpora.iter().collect();
+        if k == 1 || distinct.len() < k {
+            return wrong(
+                "corpora",
+                format!("space.corpora is {:?}", self.corpora),
+                "name two corpora or more, each once",
+            );
+        }
+        let n = self.points + self.held_back;
+        if self.sample != Sample::Grid && !(2..=MOST).contains(&n) {
+            return wrong(
+                "points",
+                format!("space.points and held_back make {n} arms"),
+                "draw 2 to 2000 points; 32 are a start for four corpora",
+            );
+        }
+        for (name, weights) in [("prior", &self.prior), ("max_weight", &self.max_weight)] {
+            for (corpus, weight) in weights {
+                if !self.corpora.contains(corpus) {
+                    return wrong(
+                        name,
+                        format!(
+                            "space.{name} names \"{corpus}\", which is not among space.corpora"
+                        ),
+                        "name the same corpora",
+                    );
+                }
+                if !(*weight > 0.0 && weight.is_finite()) {
+                    return wrong(
+                        name,
+                        format!("space.{name}.{corpus} is {weight}"),
+                        "use a number above 0",
+                    );
+                }
+            }
+        }
+        if !self.prior.is_empty() && self.prior.len() < k {
+            return wrong(
+                "prior",
+                format!("space.prior has {} of {k} corpora", self.prior.len()),
+                "give every corpus a weight, or leave the prior out",
+            );
+        }
+        let [low, high] = self.strength;
+        if !(low > 0.0 && low <= high && high.is_finite()) {
+            return wrong(
+                "strength",
+                format!("space.strength is {low} to {high}"),
+                "use two numbers above 0, the smaller first; [0.1, 5.0] is RegMix's",
+            );
+        }
+        if k > 0 && !(0.0..=1.0 / k as f64).contains(&self.min_weight) {
+            return wrong(
+                "min_weight",
+                format!("space.min_weight is {} for {k} corpora", self.min_weight),
+                "use 0 up to one over the number of corpora",
+            );
+        }
+        if !(1..=100).contains(&self.steps) {
+            return wrong(
+                "steps",
+                format!("space.steps is {}", self.steps),
+                "use 1 to 100",
+            );
+        }
+        for (key, vary) in &self.vary {
+            let problem = match vary {
+                Vary::Log { low, high } if !(*low > 0.0 && low < high && high.is_finite()) => {
+                    format!("space.vary.\"{key}\" is {low} to {high}")
+                }
+                Vary::Log { .. } if self.sample == Sample::Grid => {
+                    format!("space.vary.\"{key}\" is a range, of which a grid has no values")
+                }
+                Vary::Choice(values) if values.is_empty() => {
+                    format!("space.vary.\"{key}\" is empty")
+                }
+                _ if key.starts_with("data.mixture") && k > 0 => {
+                    format!("space.vary sets {key}, and space.corpora draws mixtures")
+                }
+                _ => continue,
+            };
+            return wrong(
+                "vary",
+                problem,
+                "use { low, high } above 0, or a list of values",
+            );
+        }
+        Ok(())
+    }
+
+    /// Shares in whole parts, if limits allow them; `shares` sum to 1.
+    fn limited(&self, shares: &[f64]) -> Option<Vec<f64>> {
+        let k = shares.len() as f64;
+        let lifted = shares
+            .iter()
+            .map(|x| self.min_weight + (1.0 - k * self.min_weight) * x);
+        let rounded: Vec<f64> = lifted.map(|w| (w * PARTS).round() / PARTS).collect();
+        let fits = self.corpora.iter().zip(&rounded).all(|(corpus, weight)| {
+            self.max_weight
+                .get(corpus)
+                .is_none_or(|most| *weight <= *most)
+        });
+        (fits && rounded.iter().sum::<f64>() > 0.0).then_some(rounded)
+    }
+
+    /// The prior's shares.
+    fn around(&self) -> Vec<f64> {
+        let k = self.corpora.len();
+        let weight = |corpus| self.prior.get(corpus).copied().unwrap_or(1.0 / k as f64);
+        let weights: Vec<f64> = self.corpora.iter().map(weight).collect();
+        let total: f64 = weights.iter().sum();
+        weights.into_iter().map(|w| w / total).collect()
+    }
+
+    fn drawn(&self, source: &Source) -> Result<Vec<Point>> {
+        let n = self.points + self.held_back;
+        let mut rng = Rng::named(self.seed, "study.space");
+        let dimensions = self.corpora.len() + self.vary.len();
+        // Which stratum of each dimension a point of a hypercube has.
+        let strata: Vec<Vec<usize>> = (0..dimensions).map(|_| shuffled(n, &mut rng)).collect();
+        let mut points: Vec<Point> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for idx in 0..n {
+            let stratum = |dimension: usize| strata[dimension][idx];
+            let found = (0..PATIENCE).find_map(|_| {
+                let point = match self.sample {
+                    Sample::Latin => self.latin((n, &stratum), &mut rng)?,
+                    _ => self.dirichlet(&mut rng)?,
+                };
+                let new = !self.is_always(&point) && seen.insert(format!("{point:?}"));
+                new.then_some(point)
+            });
+            points.push(found.ok_or_else(|| {
+                Error::input(
+                    source.place_of(&["space"]),
+                    format!("{idx} of {n} points were found: in {PATIENCE} draws there was no other within the limits"),
+                    "raise space.max_weight, lower space.min_weight, or draw fewer points",
+                )
+            })?);
+        }
+        Ok(points)
+    }
+
+    /// A mixture around the prior, with a strength of its own, and values of the other keys. `None`
+    /// beyond the limits.
+    fn dirichlet(&self, rng: &mut Rng) -> Option<Point> {
+        let [low, high] = self.strength;
+        let strength = low * (high / low).powf(rng.uniform());
+        let logs: Vec<f64> = self
+            .around()
+            .iter()
+            .map(|prior| log_gamma(prior * strength, rng))
+            .collect();
+        let values = self
+            .vary
+            .values()
+            .map(|vary| vary.at(rng.uniform()))
+            .collect();
+        Some((self.shares(&logs)?, values))
+    }
+
+    /// The same with one number out of each stratum in every dimension: exponentials times the prior, which
+    /// are even over the simplex where the prior is.
+    fn latin(
+        &self,
+        (n, stratum): (usize, &dyn Fn(usize) -> usize),
+        rng: &mut Rng,
+    ) -> Option<Point> {
+        let mut place = |dimension: usize| (stratum(dimension) as f64 + rng.uniform()) / n as f64;
+        let around = self.around();
+        let logs = around
+            .iter()
+            .enumerate()
+            .map(|(i, prior)| (-prior * (-place(i)).ln_1p()).ln());
+        let logs: Vec<f64> = logs.collect();
+        let values = self.vary.values().enumerate();
+        let values = values
+            .map(|(i, vary)| vary.at(place(around.len() + i)))
+            .collect();
+        Some((self.shares(&logs)?, values))
+    }
+
+    /// Shares in proportion to numbers given by their logarithms; `None` beyond the limits, and no
+    /// shares where there are no corpora.
+    fn shares(&self, logs: &[f64]) -> Option<Option<Vec<f64>>> {
+        if logs.is_empty() {
+            return Some(None);
+        }
+        let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = logs.iter().map(|log| (log - most).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let shares: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+        self.limited(&shares).map(Some)
+    }
+
+    fn grid(&self, source: &Source) -> Result<Vec<Point>> {
+        let k = self.corpora.len();
+        let mut mixtures: Vec<Option<Vec<f64>>> = vec![None];
+        if k > 0 {
+            let parts = compositions(self.steps, k, MOST);
+            let shares = parts.iter().map(|parts| {
+                let shares: Vec<f64> = parts
+                    .iter()
+                    .map(|n| *n as f64 / self.steps as f64)
+                    .collect();
+                self.limited(&shares)
+            });
+            mixtures = shares.flatten().map(Some).collect();
+        }
+        let mut points: Vec<Point> = mixtures
+            .into_iter()
+            .map(|mixture| (mixture, Vec::new()))
+            .collect();
+        for vary in self.vary.values() {
+            let Vary::Choice(values) = vary else { continue };
+            let longer = |(mixture, before): &Point| {
+                let (mixture, before) = (mixture.clone(), before.clone());
+                values.iter().map(move |value| {
+                    let values = before.iter().chain([value]).cloned().collect();
+                    (mixture.clone(), values)
+                })
+            };
+            points = points.iter().flat_map(longer).take(MOST + 1).collect();
+        }
+        points.retain(|point| !self.is_always(point));
+        match points.len() {
+            0 => Err(Error::input(
+                source.place_of(&["space"]),
+                format!("no mixture of {}ths is within the limits", self.steps),
+                "raise space.max_weight or space.steps",
+            )),
+            n if n > MOST => Err(Error::input(
+                source.place_of(&["space"]),
+                format!("the grid has more than {MOST} points"),
+                "lower space.steps, or sample = \"latin\"",
+            )),
+            _ => Ok(points),
+        }
+    }
+}
+
+impl Vary {
+    /// The value at a place in [0, 1).
+    fn at(&self, place: f64) -> toml::Value {
+        match self {
+            Self::Log { low, high } => {
+                let value = low * (high / low).powf(place);
+                // Four digits are what one would write.
+                let text = format!("{value:.3e}");
+                text.parse::<f64>().unwrap_or(value).into()
+            }
+            Self::Choice(values) => values[(place * values.len() as f64) as usize].clone(),
+        }
+    }
+}
+
+/// Puts a space's arms into a study that has written none. Errors when it has, or when the space is
+/// wrong.
+pub fn expand(source: &Source, proposal: &mut Proposal) -> Result<()> {
+    let Some(space) = &proposal.space else {
+        return Ok(());
+    };
+    if !proposal.arms.is_empty() {
+        return Err(Error::input(
+            source.place_of(&["arms"]),
+            "the study has [space], which makes its arms, and [arms]",
+            "leave [arms] out: even shares are the control, and every corpus alone is an arm",
+        ));
+    }
+    proposal.arms = space.arms(source)?;
+    Ok(())
+}
