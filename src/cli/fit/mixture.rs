@@ -21,7 +21,12 @@ pub struct Args {
     #[arg(required_unless_present = "mixmin")]
     losses: Option<PathBuf>,
     /// Targets, with commas between them, or all
-    #[arg(long, value_delimiter = ',', default_value = "all", value_name = "TARGET")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "all",
+        value_name = "TARGET"
+    )]
     target: Vec<String>,
     /// What the best mixture is best for: weights on targets [default: equal on --target]
     #[arg(long, value_delimiter = ',', value_name = "TARGET=WEIGHT")]
@@ -115,12 +120,18 @@ fn by_runs(args: &Args, (mixtures, losses): (&Path, &Path), output: Output) -> R
         let more = Joined::more(&joined, &table(&pair[0])?, &table(&pair[1])?)?;
         unmatched += more.unmatched;
         held.push(Held {
-            name: pair[1].file_name().unwrap_or_default().to_string_lossy().into(),
+            name: pair[1]
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into(),
             runs: more.runs,
         });
     }
     if unmatched > 0 {
-        output.note(&format!("{unmatched} rows have no partner in the other table; left out"));
+        output.note(&format!(
+            "{unmatched} rows have no partner in the other table; left out"
+        ));
     }
     let found = fit_mixture(&runs, &held, &request, &|text| output.note(text))?;
     plot(args.plot.as_deref(), || mixture_svg(&found), output)?;
@@ -164,13 +175,20 @@ fn request(runs: &Runs, args: &Args) -> Result<Request> {
         // Weights name what is of interest.
         targets.retain(|t| weighted.iter().any(|(named, _)| named == t));
     }
-    let more = weighted.iter().map(|(t, _)| *t).filter(|t| !targets.contains(t));
+    let more = weighted
+        .iter()
+        .map(|(t, _)| *t)
+        .filter(|t| !targets.contains(t));
     targets.extend(more.collect::<Vec<_>>());
     let law = match args.law.as_str() {
         "auto" => None,
         name => Some(name.parse::<Law>()?),
     };
-    let flag = if args.weights.is_empty() { "--target" } else { "--weights" };
+    let flag = if args.weights.is_empty() {
+        "--target"
+    } else {
+        "--weights"
+    };
     Ok(Request {
         goal: Goal::new(flag, &weighted)?,
         targets,

@@ -77,7 +77,10 @@ fn curve(law: &Chinchilla, group: IsoFlop) -> Curve {
     let (low, high) = sizes.fold((f64::MAX, 0.0f64), |r, n| (r.0.min(n), r.1.max(n)));
     let at = |i: usize| {
         let n = low * (high / low).powf(i as f64 / (CURVE_POINTS - 1) as f64);
-        (n, law.loss(n, group.flops / (super::FLOPS_PER_PARAMETER_TOKEN * n)))
+        (
+            n,
+            law.loss(n, group.flops / (super::FLOPS_PER_PARAMETER_TOKEN * n)),
+        )
     };
     Curve {
         law: (0..CURVE_POINTS).map(at).collect(),
@@ -122,13 +125,19 @@ impl ScalingFit {
             self.fit.objective_sum, self.fit.objective_mean, i.replicates
         );
         text += "\nthe best N goes as C to the power of\n";
-        text += &format!("           {:.3} by approach 3, the law\n", i.parameter_exponent.interval.value);
+        text += &format!(
+            "           {:.3} by approach 3, the law\n",
+            i.parameter_exponent.interval.value
+        );
         for (name, law) in [
             ("approach 1, the envelope of last losses", self.envelope),
             ("approach 2, parabolas at equal compute", self.parabolas),
         ] {
             text += &match law {
-                Some(law) => format!("           {:.3} by {name} ({} points)\n", law.exponent, law.points),
+                Some(law) => format!(
+                    "           {:.3} by {name} ({} points)\n",
+                    law.exponent, law.points
+                ),
                 None => format!("           no {name}: too few runs\n"),
             };
         }
@@ -196,6 +205,9 @@ mod tests {
         for word in ["36 runs", "approach 2", "1.000e22", "in sum"] {
             assert!(words.contains(word), "{words}");
         }
-        assert_eq!(found.in_words(), fit_scaling(&points, &asked).unwrap().in_words());
+        assert_eq!(
+            found.in_words(),
+            fit_scaling(&points, &asked).unwrap().in_words()
+        );
     }
 }

@@ -13,11 +13,17 @@ pub fn iso_flop_svg(fit: &ScalingFit) -> String {
         right: WIDTH - 150.0,
         bottom: 470.0,
     };
-    figure.text((frame.left, 22.0), "font-size='14' font-weight='bold'", &title(fit));
+    figure.text(
+        (frame.left, 22.0),
+        "font-size='14' font-weight='bold'",
+        &title(fit),
+    );
     let curves = &fit.iso_flops;
     let runs = curves.iter().flat_map(|c| &c.group.runs);
     let sizes = range(runs.clone().map(|p| p.parameters.log10()), 0.04);
-    let losses = runs.map(|p| p.loss).chain(curves.iter().flat_map(|c| c.law.iter().map(|p| p.1)));
+    let losses = runs
+        .map(|p| p.loss)
+        .chain(curves.iter().flat_map(|c| c.law.iter().map(|p| p.1)));
     let (Some(sizes), Some(losses)) = (sizes, range(losses, 0.04)) else {
         let words = "no group of six runs or more at nearly one compute";
         figure.text((frame.left, 50.0), SMALL, words);
@@ -29,7 +35,11 @@ pub fn iso_flop_svg(fit: &ScalingFit) -> String {
     figure.y_axis(&y, frame, &["loss".to_string()]);
     figure.border(frame);
     ticks(&mut figure, &x, frame);
-    figure.text((0.5 * (frame.left + frame.right), frame.bottom + 38.0), MIDDLE, "parameters");
+    figure.text(
+        (0.5 * (frame.left + frame.right), frame.bottom + 38.0),
+        MIDDLE,
+        "parameters",
+    );
     figure.open_frame(frame);
     let hues = Hues(curves.len());
     for (i, curve) in curves.iter().enumerate() {
@@ -55,7 +65,12 @@ impl Hues {
     fn of(&self, i: usize) -> String {
         let part = i as f64 / (self.0.max(2) - 1) as f64;
         let mix = |low: f64, high: f64| (low + part * (high - low)).round() as u8;
-        format!("#{:02x}{:02x}{:02x}", mix(20.0, 225.0), mix(70.0, 120.0), mix(160.0, 20.0))
+        format!(
+            "#{:02x}{:02x}{:02x}",
+            mix(20.0, 225.0),
+            mix(70.0, 120.0),
+            mix(160.0, 20.0)
+        )
     }
 }
 
@@ -63,9 +78,17 @@ fn key(figure: &mut Figure, left: f64) {
     let y = 46.0;
     figure.dot((left + 5.0, y), "#555", "a run");
     figure.text((left + 14.0, y + 4.0), SMALL, "a run");
-    figure.line((left + 60.0, y), (left + 84.0, y), "stroke='#555' stroke-width='1.6'");
+    figure.line(
+        (left + 60.0, y),
+        (left + 84.0, y),
+        "stroke='#555' stroke-width='1.6'",
+    );
     figure.text((left + 90.0, y + 4.0), SMALL, "the law at its compute");
-    figure.line((left + 222.0, y - 7.0), (left + 222.0, y + 7.0), "stroke='#555' stroke-width='2.4'");
+    figure.line(
+        (left + 222.0, y - 7.0),
+        (left + 222.0, y + 7.0),
+        "stroke='#555' stroke-width='2.4'",
+    );
     figure.text((left + 230.0, y + 4.0), SMALL, "the law's best size");
     figure.cross((left + 350.0, y), "#555");
     figure.text((left + 360.0, y + 4.0), SMALL, "the bottom of a parabola");
@@ -81,7 +104,11 @@ fn ticks(figure: &mut Figure, x: &Axis, frame: Frame) {
             let at = value.log10();
             if (x.low..=x.high).contains(&at) {
                 let pixel = x.at(at);
-                figure.line((pixel, frame.bottom), (pixel, frame.bottom + 5.0), "stroke='#666'");
+                figure.line(
+                    (pixel, frame.bottom),
+                    (pixel, frame.bottom + 5.0),
+                    "stroke='#666'",
+                );
                 figure.text((pixel, frame.bottom + 18.0), MIDDLE, &count(value));
             }
         }
@@ -104,17 +131,31 @@ fn count(value: f64) -> String {
 
 fn draw(figure: &mut Figure, curve: &Curve, hue: &str, (x, y): (&Axis, &Axis)) {
     let name = format!("{:.2e} FLOPs", curve.group.flops);
-    let points = curve.law.iter().map(|(n, loss)| (x.at(n.log10()), y.at(*loss)));
+    let points = curve
+        .law
+        .iter()
+        .map(|(n, loss)| (x.at(n.log10()), y.at(*loss)));
     figure.curve(points, &format!("stroke='{hue}' stroke-width='1.6'"), &name);
     for run in &curve.group.runs {
-        let words = format!("{name}: {} parameters, loss {:.4}", count(run.parameters), run.loss);
+        let words = format!(
+            "{name}: {} parameters, loss {:.4}",
+            count(run.parameters),
+            run.loss
+        );
         figure.dot((x.at(run.parameters.log10()), y.at(run.loss)), hue, &words);
     }
     let (n, d) = curve.law_optimum;
-    let near = curve.law.iter().min_by(|a, b| (a.0 - n).abs().total_cmp(&(b.0 - n).abs()));
+    let near = curve
+        .law
+        .iter()
+        .min_by(|a, b| (a.0 - n).abs().total_cmp(&(b.0 - n).abs()));
     if let Some((_, loss)) = near.filter(|_| d > 0.0) {
         let at = (x.at(n.log10()), y.at(*loss));
-        figure.line((at.0, at.1 - 8.0), (at.0, at.1 + 8.0), &format!("stroke='{hue}' stroke-width='2.4'"));
+        figure.line(
+            (at.0, at.1 - 8.0),
+            (at.0, at.1 + 8.0),
+            &format!("stroke='{hue}' stroke-width='2.4'"),
+        );
     }
     if let Some((n, _, loss)) = curve.group.optimum {
         figure.cross((x.at(n.log10()), y.at(loss)), hue);
@@ -122,11 +163,19 @@ fn draw(figure: &mut Figure, curve: &Curve, hue: &str, (x, y): (&Axis, &Axis)) {
 }
 
 fn labels(figure: &mut Figure, curves: &[Curve], hues: &Hues, frame: Frame) {
-    figure.text((frame.right + 14.0, frame.top + 6.0), SMALL, "FLOPs: best size");
+    figure.text(
+        (frame.right + 14.0, frame.top + 6.0),
+        SMALL,
+        "FLOPs: best size",
+    );
     for (i, curve) in curves.iter().enumerate() {
         let y = frame.top + 28.0 + i as f64 * 19.0;
         let style = format!("stroke='{}' stroke-width='3'", hues.of(i));
-        figure.line((frame.right + 14.0, y - 4.0), (frame.right + 28.0, y - 4.0), &style);
+        figure.line(
+            (frame.right + 14.0, y - 4.0),
+            (frame.right + 28.0, y - 4.0),
+            &style,
+        );
         let words = format!("{:.1e}: {}", curve.group.flops, count(curve.law_optimum.0));
         figure.text((frame.right + 34.0, y), "", &words);
     }

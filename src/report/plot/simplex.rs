@@ -1,7 +1,10 @@
 //! The best mixture as a picture: of three domains the whole simplex, of more the weights; beside it
 //! predicted against measured losses.
 
-use super::svg::{Axis, END, Figure, Frame, LINE, MIDDLE, SMALL, WIDTH, colour, range, usable, widest, width, wrap};
+use super::svg::{
+    Axis, END, Figure, Frame, LINE, MIDDLE, SMALL, WIDTH, colour, range, usable, widest, width,
+    wrap,
+};
 use crate::laws::mixture::{Cell, MixtureFit};
 
 /// Of three domains a map of the predicted loss with the runs; of more a bar for each, with its
@@ -34,7 +37,9 @@ fn draw_bars(figure: &mut Figure, fit: &MixtureFit) -> f64 {
     let left = 26.0 + widest(names.iter().flatten());
     let (top, right) = (64.0, WIDTH - 150.0);
     let bottom = top + names.iter().map(height).sum::<f64>();
-    let ends = shares.iter().flat_map(|s| [s.weight.value, s.weight.high, s.prior]);
+    let ends = shares
+        .iter()
+        .flat_map(|s| [s.weight.value, s.weight.high, s.prior]);
     let most = ends.fold(0.05, f64::max);
     let x = Axis::new((0.0, 1.04 * most), (left, right), 70.0);
     let frame = Frame {
@@ -46,9 +51,17 @@ fn draw_bars(figure: &mut Figure, fit: &MixtureFit) -> f64 {
     let title = format!("Best mixture {}", goal(fit));
     figure.text((left, 22.0), "font-size='14' font-weight='bold'", &title);
     let percent = 100.0 * fit.best.confidence;
-    key(figure, left, &format!("{percent:.0}% interval over resampled runs"));
+    key(
+        figure,
+        left,
+        &format!("{percent:.0}% interval over resampled runs"),
+    );
     for value in x.steps() {
-        figure.line((x.at(value), top), (x.at(value), bottom), "stroke='#e8e8e8'");
+        figure.line(
+            (x.at(value), top),
+            (x.at(value), bottom),
+            "stroke='#e8e8e8'",
+        );
     }
     let mut row = top;
     for (share, name) in shares.iter().zip(&names) {
@@ -78,7 +91,11 @@ fn draw_bars(figure: &mut Figure, fit: &MixtureFit) -> f64 {
     }
     figure.border(frame);
     figure.x_axis(&x, bottom, |value| x.show(value));
-    figure.text((0.5 * (left + right), bottom + 36.0), MIDDLE, "weight in the mixture");
+    figure.text(
+        (0.5 * (left + right), bottom + 36.0),
+        MIDDLE,
+        "weight in the mixture",
+    );
     bottom + 40.0
 }
 
@@ -91,7 +108,11 @@ fn key(figure: &mut Figure, left: f64, interval: &str) {
     figure.text((left + 33.0, y + 4.0), SMALL, interval);
     let next = left + 56.0 + width(interval);
     figure.line((next, y - 8.0), (next, y + 8.0), PRIOR);
-    figure.text((next + 8.0, y + 4.0), SMALL, "prior: the middle of the search");
+    figure.text(
+        (next + 8.0, y + 4.0),
+        SMALL,
+        "prior: the middle of the search",
+    );
 }
 
 /// The corners of the triangle: first domain at the top, then left, then right.
@@ -119,11 +140,32 @@ fn draw_map(figure: &mut Figure, fit: &MixtureFit, cells: &[Cell]) -> f64 {
         figure.line(corners[i], corners[(i + 1) % 3], "stroke='#333'");
     }
     let names = &fit.domains;
-    figure.text((corners[0].0, corners[0].1 - 10.0), MIDDLE, &format!("all {}", names[0]));
-    figure.text((corners[1].0 - 24.0, corners[1].1 + 20.0), "", &format!("all {}", names[1]));
-    figure.text((corners[2].0 + 24.0, corners[2].1 + 20.0), END, &format!("all {}", names[2]));
-    for (run, loss) in fit.measured_mixtures.iter().flatten().zip(&fit.scatter.measured) {
-        figure.dot(place(run), "#000", &format!("a run: {run:.3?}, measured {loss:.4}"));
+    figure.text(
+        (corners[0].0, corners[0].1 - 10.0),
+        MIDDLE,
+        &format!("all {}", names[0]),
+    );
+    figure.text(
+        (corners[1].0 - 24.0, corners[1].1 + 20.0),
+        "",
+        &format!("all {}", names[1]),
+    );
+    figure.text(
+        (corners[2].0 + 24.0, corners[2].1 + 20.0),
+        END,
+        &format!("all {}", names[2]),
+    );
+    for (run, loss) in fit
+        .measured_mixtures
+        .iter()
+        .flatten()
+        .zip(&fit.scatter.measured)
+    {
+        figure.dot(
+            place(run),
+            "#000",
+            &format!("a run: {run:.3?}, measured {loss:.4}"),
+        );
     }
     draw_best(figure, fit);
     scale(figure, (low, high));
@@ -137,7 +179,9 @@ fn triangles(figure: &mut Figure, cells: &[Cell], part: impl Fn(f64) -> f64) {
     let mut rest = cells;
     while !rest.is_empty() {
         let first = rest[0].mixture[0];
-        let same = rest.iter().take_while(|c| (c.mixture[0] - first).abs() < 1e-9);
+        let same = rest
+            .iter()
+            .take_while(|c| (c.mixture[0] - first).abs() < 1e-9);
         let (row, more) = rest.split_at(same.count().max(1));
         rows.push(row);
         rest = more;
@@ -194,7 +238,10 @@ fn draw_best(figure: &mut Figure, fit: &MixtureFit) {
     for share in &fit.best.mixture {
         y += LINE + 2.0;
         let w = share.weight;
-        let line = format!("{} {:.2} [{:.2}, {:.2}]", share.domain, w.value, w.low, w.high);
+        let line = format!(
+            "{} {:.2} [{:.2}, {:.2}]",
+            share.domain, w.value, w.low, w.high
+        );
         for line in wrap(&line, 195.0) {
             figure.text((x + 24.0, y), SMALL, &line);
             y += LINE;
@@ -230,7 +277,10 @@ fn scale(figure: &mut Figure, (low, high): (f64, f64)) {
             top: bottom - f64::from(i + 1) * step,
             bottom: bottom - f64::from(i) * step,
         };
-        figure.rect(frame, &format!("fill='{paint}' stroke='{paint}' stroke-width='0.7'"));
+        figure.rect(
+            frame,
+            &format!("fill='{paint}' stroke='{paint}' stroke-width='0.7'"),
+        );
     }
     figure.text((left + 26.0, top + 8.0), "", &format!("{high:.3}"));
     figure.text((left + 26.0, bottom), "", &format!("{low:.3}"));
@@ -248,14 +298,25 @@ fn draw_scatter(figure: &mut Figure, fit: &MixtureFit, top: f64) -> f64 {
     };
     let x = Axis::new(extent, (frame.left, frame.right), 60.0);
     let y = Axis::new(extent, (frame.bottom, frame.top), 40.0);
-    let rank = s.scores.spearman.map_or(String::new(), |r| format!(", rank correlation {r:.3}"));
+    let rank = s
+        .scores
+        .spearman
+        .map_or(String::new(), |r| format!(", rank correlation {r:.3}"));
     let title = format!("Runs that the law had not seen (5 folds){rank}");
-    figure.text((frame.left, top + 10.0), "font-size='13' font-weight='bold'", &title);
+    figure.text(
+        (frame.left, top + 10.0),
+        "font-size='13' font-weight='bold'",
+        &title,
+    );
     figure.y_axis(&y, frame, &["measured".to_string()]);
     figure.x_axis(&x, frame.bottom, |value| x.show(value));
     figure.text((280.0, frame.bottom + 36.0), MIDDLE, "predicted");
     figure.border(frame);
-    figure.line((x.at(extent.0), y.at(extent.0)), (x.at(extent.1), y.at(extent.1)), "stroke='#999'");
+    figure.line(
+        (x.at(extent.0), y.at(extent.0)),
+        (x.at(extent.1), y.at(extent.1)),
+        "stroke='#999'",
+    );
     figure.open_frame(frame);
     for (predicted, measured) in s.predicted.iter().zip(&s.measured) {
         if usable(*predicted) && usable(*measured) {
@@ -278,10 +339,17 @@ fn beside(figure: &mut Figure, fit: &MixtureFit, top: f64) {
     figure.text((x, y), "", &best);
     for other in &fit.best.beside {
         y += 22.0;
-        figure.text((x, y), "", &format!("{} {:.4}", other.name, other.predicted.value));
+        figure.text(
+            (x, y),
+            "",
+            &format!("{} {:.4}", other.name, other.predicted.value),
+        );
         y += LINE;
         let above = other.above_best;
-        let line = format!("{:+.4} [{:+.4}, {:+.4}]", above.value, above.low, above.high);
+        let line = format!(
+            "{:+.4} [{:+.4}, {:+.4}]",
+            above.value, above.low, above.high
+        );
         figure.text((x + 12.0, y), SMALL, &line);
     }
 }
