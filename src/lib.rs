@@ -43,6 +43,8 @@
 //!
 //! - [`stats`]: paired intervals, the anytime-valid t-mixture, chances of each verdict, multiplicity,
 //!   variance between seeds. Pure functions.
+//! - [`laws`]: loss as a function of the data mixture and of size, fitted to finished runs: the best mix,
+//!   the best size, how far an effect is likely to hold. Pure functions, too.
 //! - [`study`]: `proposal` and `arms` check a study file, `validity` whether its arms can be compared,
 //!   `plan` says what it costs and `sight` what it can see, by the noise `bank`; `contract` freezes
 //!   it, `runner` trains, `verdict` judges, `needed` and `worth` say what more would do and what the

@@ -8,6 +8,7 @@ mod data;
 mod doctor;
 mod eval;
 mod export;
+mod fit;
 mod import;
 mod ingest;
 mod known_answers;
@@ -113,6 +114,9 @@ enum Command {
     New(new::Command),
     /// The studies of a folder that share an error budget, and their locked test part
     Campaign(campaign::Args),
+    /// Laws from tables of finished runs: mixture, scaling
+    #[command(subcommand)]
+    Fit(fit::Command),
     /// How much trials differ by their seeds, and by which of them
     Noise(noise::Args),
     /// Measure how often verdicts are right: with known answers, or --fast on simulated outcomes
@@ -202,6 +206,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Tokenizer(command) => tokenizer::run(global, &command, output),
         Command::New(command) => new::run(global, command, output),
         Command::Campaign(args) => campaign::run(global, &args, output),
+        Command::Fit(command) => fit::run(global, &command, output),
         Command::Noise(args) => noise::run(global, &args, output),
         Command::Calibrate(args) => calibrate::run(global, &args, output),
         Command::Bench(args) => bench::run(global, args, output),

@@ -5,9 +5,7 @@ use super::threads::quantile_of_sorted;
 
 /// Penalties that are tried, in units of a feature's own variance. The smallest is there for
 /// features that add up to one and so leave a direction free.
-const PENALTIES: [f64; 10] = [
-    1e-8, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0,
-];
+const PENALTIES: [f64; 10] = [1e-8, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0];
 
 /// y ≈ intercept + Σ coefficients · features.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -128,7 +126,11 @@ impl Scaled {
         let coefficients: Vec<f64> = each
             .map(|(b, sd)| if *sd > 1e-12 { b / sd } else { 0.0 })
             .collect();
-        let shift: f64 = coefficients.iter().zip(&self.means).map(|(c, m)| c * m).sum();
+        let shift: f64 = coefficients
+            .iter()
+            .zip(&self.means)
+            .map(|(c, m)| c * m)
+            .sum();
         Ridge {
             intercept: self.y_mean - shift,
             coefficients,
@@ -143,7 +145,11 @@ fn cholesky(matrix: &mut [f64], n: usize) -> Option<()> {
     for i in 0..n {
         for j in 0..=i {
             let (head, row) = matrix.split_at(i * n);
-            let other = if j == i { &row[..j] } else { &head[j * n..j * n + j] };
+            let other = if j == i {
+                &row[..j]
+            } else {
+                &head[j * n..j * n + j]
+            };
             let sum: f64 = row[..j].iter().zip(other).map(|(a, b)| a * b).sum();
             let left = row[j] - sum;
             if i == j {
@@ -162,7 +168,11 @@ fn cholesky(matrix: &mut [f64], n: usize) -> Option<()> {
 /// Solves L x = b in place.
 fn forward(l: &[f64], n: usize, b: &mut [f64]) {
     for i in 0..n {
-        let sum: f64 = l[i * n..i * n + i].iter().zip(&*b).map(|(a, x)| a * x).sum();
+        let sum: f64 = l[i * n..i * n + i]
+            .iter()
+            .zip(&*b)
+            .map(|(a, x)| a * x)
+            .sum();
         b[i] = (b[i] - sum) / l[i * n + i];
     }
 }

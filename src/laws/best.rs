@@ -89,7 +89,11 @@ pub fn ensemble(
         let some = runs.pick(&order);
         let each = goal.targets.iter().zip(&fitted);
         let refit = |(target, law): (&usize, &Fitted)| {
-            law.refit(&some.mixtures, &some.target(*target), seed + replicate as u64)
+            law.refit(
+                &some.mixtures,
+                &some.target(*target),
+                seed + replicate as u64,
+            )
         };
         each.map(refit).collect::<Result<Vec<_>>>()
     });
@@ -186,10 +190,14 @@ impl Weighted<'_> {
                 break;
             };
             let mean = slopes.iter().sum::<f64>() / slopes.len() as f64;
-            let steepest = slopes.iter().fold(1e-300, |s: f64, x| s.max((x - mean).abs()));
+            let steepest = slopes
+                .iter()
+                .fold(1e-300, |s: f64, x| s.max((x - mean).abs()));
             let moved = |length: f64| {
                 let each = here.iter().zip(&slopes);
-                let to: Vec<f64> = each.map(|(w, s)| w - length * (s - mean) / steepest).collect();
+                let to: Vec<f64> = each
+                    .map(|(w, s)| w - length * (s - mean) / steepest)
+                    .collect();
                 bounds.project(&to)
             };
             let next = loop {
@@ -265,7 +273,10 @@ pub struct Best {
 
 impl Best {
     pub fn weights(&self) -> Vec<f64> {
-        self.mixture.iter().map(|share| share.weight.value).collect()
+        self.mixture
+            .iter()
+            .map(|share| share.weight.value)
+            .collect()
     }
 }
 
@@ -287,7 +298,9 @@ pub fn best_mix(runs: &Runs, ensemble: &Ensemble, search: &Search) -> Best {
     let best = ensemble.by(&ensemble.fitted).lowest(search.bounds, &points);
     let few = &points[..DRAWS_OF_RESAMPLED];
     let others = threads::map(ensemble.resampled.len(), |i| {
-        ensemble.by(&ensemble.resampled[i]).lowest(search.bounds, few)
+        ensemble
+            .by(&ensemble.resampled[i])
+            .lowest(search.bounds, few)
     });
     let shares = runs.domains.iter().enumerate().map(|(j, domain)| Share {
         domain: domain.clone(),
@@ -348,7 +361,10 @@ mod tests {
         let mixtures: Vec<Vec<f64>> = (0..80).map(|_| dirichlet(&mut rng, &[0.7; 3])).collect();
         let losses = mixtures.iter().map(|r| {
             let loss = |j: usize| 2.0 + (1.0 - 3.0 * r[j]).exp();
-            vec![loss(0) + noise * rng.normal(), loss(1) + noise * rng.normal()]
+            vec![
+                loss(0) + noise * rng.normal(),
+                loss(1) + noise * rng.normal(),
+            ]
         });
         let losses = losses.collect();
         let targets = vec!["x".into(), "y".into()];
@@ -374,7 +390,10 @@ mod tests {
         // By symmetry half and half.
         let both = found(&[(0, 1.0), (1, 1.0)], &Bounds::free(3), Law::LogLinear);
         let weights = both.weights();
-        assert!((weights[0] - 0.5).abs() < 0.02 && weights[2] < 1e-6, "{weights:?}");
+        assert!(
+            (weights[0] - 0.5).abs() < 0.02 && weights[2] < 1e-6,
+            "{weights:?}"
+        );
         for (share, truth) in both.mixture.iter().zip([0.5, 0.5, 0.0]) {
             let Interval { low, high, .. } = share.weight;
             assert!(low - 0.01 <= truth && truth <= high + 0.01, "{share:?}");
@@ -382,12 +401,18 @@ mod tests {
         let truth = 2.0 + (1.0f64 - 1.5).exp();
         assert!((both.predicted.value - truth).abs() < 0.02);
         let names: Vec<&str> = both.beside.iter().map(|b| b.name.as_str()).collect();
-        assert_eq!((names[0], names[1], names[3]), ("uniform", "natural", "best run"));
+        assert_eq!(
+            (names[0], names[1], names[3]),
+            ("uniform", "natural", "best run")
+        );
         assert!(names[2] == "a alone" || names[2] == "b alone");
         for other in &both.beside {
             assert!(other.above_best.value > -1e-9, "{other:?}");
         }
-        assert!(both.beside[0].above_best.low > 0.0, "uniform is worse for sure");
+        assert!(
+            both.beside[0].above_best.low > 0.0,
+            "uniform is worse for sure"
+        );
         // Three to one: the lesser target's domain has less.
         let one = found(&[(0, 3.0), (1, 1.0)], &Bounds::free(3), Law::LogLinear);
         let expected = 0.5 + 3f64.ln() / 6.0;
@@ -415,7 +440,11 @@ mod tests {
         let goal = Goal::new("g", &[(1, 3.0), (0, 1.0)]).unwrap();
         let expected = 0.75 * runs.losses[4][1] + 0.25 * runs.losses[4][0];
         assert!((goal.measured(&runs)[4] - expected).abs() < 1e-12);
-        for wrong in [vec![(0, -1.0), (1, 2.0)], vec![(0, 0.0)], vec![(0, 1.0), (0, 1.0)]] {
+        for wrong in [
+            vec![(0, -1.0), (1, 2.0)],
+            vec![(0, 0.0)],
+            vec![(0, 1.0), (0, 1.0)],
+        ] {
             assert!(Goal::new("g", &wrong).is_err());
         }
     }

@@ -59,7 +59,8 @@ impl FromStr for Law {
         let found = Self::ALL.into_iter().find(|law| law.name() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
-            let near = nearest(name, names).map_or(String::new(), |n| format!("did you mean \"{n}\"? "));
+            let near =
+                nearest(name, names).map_or(String::new(), |n| format!("did you mean \"{n}\"? "));
             Error::input(
                 format!("law \"{name}\""),
                 "there is no such law",

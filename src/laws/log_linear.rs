@@ -147,11 +147,18 @@ mod tests {
     use super::*;
     use crate::{laws::simplex::dirichlet, rng::Rng};
 
-    fn planted(n: usize, noise: f64, seed: u64) -> (Vec<Vec<f64>>, Vec<f64>, impl Fn(&[f64]) -> f64) {
+    fn planted(
+        n: usize,
+        noise: f64,
+        seed: u64,
+    ) -> (Vec<Vec<f64>>, Vec<f64>, impl Fn(&[f64]) -> f64) {
         let mut rng = Rng::named(seed, "log-linear");
         let truth = |r: &[f64]| 2.5 + 1.8 * (-1.7 * r[0] - 0.4 * r[1] + 0.3 * r[2]).exp();
         let mixtures: Vec<Vec<f64>> = (0..n).map(|_| dirichlet(&mut rng, &[0.5; 4])).collect();
-        let losses = mixtures.iter().map(|r| truth(r) + noise * rng.normal()).collect();
+        let losses = mixtures
+            .iter()
+            .map(|r| truth(r) + noise * rng.normal())
+            .collect();
         (mixtures, losses, truth)
     }
 
@@ -160,7 +167,10 @@ mod tests {
         let (mixtures, losses, truth) = planted(60, 0.0, 1);
         let law = LogLinear::fit(&mixtures, &losses);
         assert!((law.floor - 2.5).abs() < 0.02, "{law:?}");
-        let differences = [law.exponents[0] - law.exponents[3], law.exponents[2] - law.exponents[3]];
+        let differences = [
+            law.exponents[0] - law.exponents[3],
+            law.exponents[2] - law.exponents[3],
+        ];
         assert!((differences[0] + 1.7).abs() < 0.03 && (differences[1] - 0.3).abs() < 0.03);
         for mixture in &mixtures {
             assert!((law.predict(mixture) - truth(mixture)).abs() < 1e-3);
@@ -193,7 +203,11 @@ mod tests {
 
     #[test]
     fn equal_losses_and_unseen_domains_give_finite_laws() {
-        let mixtures = vec![vec![0.5, 0.5, 0.0], vec![0.2, 0.8, 0.0], vec![1.0, 0.0, 0.0]];
+        let mixtures = vec![
+            vec![0.5, 0.5, 0.0],
+            vec![0.2, 0.8, 0.0],
+            vec![1.0, 0.0, 0.0],
+        ];
         for losses in [[3.0; 3], [3.0, 3.1, 2.9]] {
             let law = LogLinear::fit(&mixtures, &losses);
             assert!(law.exponents.iter().all(|b| b.is_finite()));

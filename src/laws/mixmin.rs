@@ -68,7 +68,9 @@ impl Predictions {
         };
         for row in 0..table.n_rows() {
             let numbers = columns.iter().map(|column| table.number(row, *column));
-            predictions.losses.push(numbers.collect::<Result<Vec<_>>>()?);
+            predictions
+                .losses
+                .push(numbers.collect::<Result<Vec<_>>>()?);
             let n = tokens.map_or(Ok(1.0), |column| table.number(row, column))?;
             if n <= 0.0 {
                 return Err(Error::input(
@@ -139,7 +141,10 @@ pub fn mixmin(predictions: &Predictions, seed: u64) -> MixMin {
     let found = solve(&all, n, ROUNDS);
     let resampled = threads::map(REPLICATES, |replicate| {
         let mut rng = Rng::named(seed, &format!("laws.mixmin.{replicate}"));
-        let some: Vec<&Row> = all.iter().map(|_| all[rng.below(all.len() as u64) as usize]).collect();
+        let some: Vec<&Row> = all
+            .iter()
+            .map(|_| all[rng.below(all.len() as u64) as usize])
+            .collect();
         let weights = solve(&some, n, ROUNDS_OF_RESAMPLED).0;
         let loss = loss(&some, &weights);
         (weights, loss)
@@ -148,16 +153,22 @@ pub fn mixmin(predictions: &Predictions, seed: u64) -> MixMin {
         let sum: f64 = predictions.losses.iter().map(|row| row[k]).sum();
         sum / predictions.losses.len() as f64
     };
-    let weights = predictions.corpora.iter().enumerate().map(|(k, corpus)| Corpus {
-        corpus: corpus.clone(),
-        weight: Interval::of(
-            found.0[k],
-            &resampled.iter().map(|r| r.0[k]).collect::<Vec<_>>(),
-        ),
-        loss_alone: alone(k),
-    });
+    let weights = predictions
+        .corpora
+        .iter()
+        .enumerate()
+        .map(|(k, corpus)| Corpus {
+            corpus: corpus.clone(),
+            weight: Interval::of(
+                found.0[k],
+                &resampled.iter().map(|r| r.0[k]).collect::<Vec<_>>(),
+            ),
+            loss_alone: alone(k),
+        });
     let weights: Vec<Corpus> = weights.collect();
-    let best = weights.iter().min_by(|a, b| a.loss_alone.total_cmp(&b.loss_alone));
+    let best = weights
+        .iter()
+        .min_by(|a, b| a.loss_alone.total_cmp(&b.loss_alone));
     let losses: Vec<f64> = resampled.iter().map(|r| r.1).collect();
     MixMin {
         loss: Interval::of(loss(&all, &found.0), &losses),
@@ -180,7 +191,12 @@ fn solve(rows: &[&Row], n: usize, rounds: usize) -> (Vec<f64>, f64) {
     for _ in 0..rounds {
         let mut shares = vec![0.0; n];
         for row in rows {
-            let mixed: f64 = row.probabilities.iter().zip(&weights).map(|(p, w)| p * w).sum();
+            let mixed: f64 = row
+                .probabilities
+                .iter()
+                .zip(&weights)
+                .map(|(p, w)| p * w)
+                .sum();
             let each = shares.iter_mut().zip(&row.probabilities);
             each.for_each(|(share, p)| *share += row.weight * p / mixed);
         }
@@ -191,7 +207,10 @@ fn solve(rows: &[&Row], n: usize, rounds: usize) -> (Vec<f64>, f64) {
         if gap < NEAR_NATS {
             break;
         }
-        weights.iter_mut().zip(&shares).for_each(|(w, share)| *w *= share);
+        weights
+            .iter_mut()
+            .zip(&shares)
+            .for_each(|(w, share)| *w *= share);
     }
     (weights, gap)
 }
@@ -199,7 +218,12 @@ fn solve(rows: &[&Row], n: usize, rounds: usize) -> (Vec<f64>, f64) {
 /// Nats per token of the mixture of predictions.
 fn loss(rows: &[&Row], weights: &[f64]) -> f64 {
     let each = rows.iter().map(|row| {
-        let mixed: f64 = row.probabilities.iter().zip(weights).map(|(p, w)| p * w).sum();
+        let mixed: f64 = row
+            .probabilities
+            .iter()
+            .zip(weights)
+            .map(|(p, w)| p * w)
+            .sum();
         row.weight * (row.least_nats - mixed.ln())
     });
     each.sum::<f64>() / rows.len().max(1) as f64
@@ -279,7 +303,10 @@ mod tests {
         let table = |text| Table::parse("p.csv", text).unwrap();
         let read = Predictions::of(&table("window,Tokens,x,y\n0,10,1.5,2\n1,20,3,1\n")).unwrap();
         assert_eq!(read.corpora, ["x", "y"]);
-        assert_eq!((read.losses, read.tokens), (vec![vec![1.5, 2.0], vec![3.0, 1.0]], vec![10.0, 20.0]));
+        assert_eq!(
+            (read.losses, read.tokens),
+            (vec![vec![1.5, 2.0], vec![3.0, 1.0]], vec![10.0, 20.0])
+        );
         for text in ["tokens,x\n1,2\n", "tokens,x,y\n0,1,1\n", "x,y\n1,nan\n"] {
             assert!(Predictions::of(&table(text)).is_err());
         }

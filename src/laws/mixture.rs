@@ -128,10 +128,12 @@ pub fn fit_mixture(
         .filter_map(|t| fits.iter().find(|f| f.target == runs.targets[*t]))
         .collect();
     let laws: Vec<Law> = of_goal.iter().map(|f| f.law).collect();
-    let replicates = request.replicates.unwrap_or(match laws.contains(&Law::Trees) {
-        true => REPLICATES_OF_TREES,
-        false => REPLICATES,
-    });
+    let replicates = request
+        .replicates
+        .unwrap_or(match laws.contains(&Law::Trees) {
+            true => REPLICATES_OF_TREES,
+            false => REPLICATES,
+        });
     note(&format!("fitting to {replicates} resamplings of the runs"));
     let ensemble = ensemble(runs, &request.goal, &laws, replicates, request.seed)?;
     let prior = natural.clone().unwrap_or_else(|| runs.mean_mixture());
@@ -231,7 +233,10 @@ fn scatter(runs: &Runs, goal: &Goal, fits: &[&TargetFit]) -> Scatter {
     let mut predicted = vec![0.0; runs.len()];
     for (fit, weight) in fits.iter().zip(&goal.weights) {
         let chosen = fit.cross_validated.iter().find(|c| c.law == fit.law);
-        for (sum, value) in predicted.iter_mut().zip(chosen.iter().flat_map(|c| &c.predicted)) {
+        for (sum, value) in predicted
+            .iter_mut()
+            .zip(chosen.iter().flat_map(|c| &c.predicted))
+        {
             *sum += weight * value;
         }
     }
@@ -246,7 +251,8 @@ fn scatter(runs: &Runs, goal: &Goal, fits: &[&TargetFit]) -> Scatter {
 /// Points of a triangular grid, corners included.
 fn cells(steps: usize) -> Vec<Vec<f64>> {
     let share = |n: usize| n as f64 / steps as f64;
-    let row = |i: usize| (0..=steps - i).map(move |j| vec![share(i), share(j), share(steps - i - j)]);
+    let row =
+        |i: usize| (0..=steps - i).map(move |j| vec![share(i), share(j), share(steps - i - j)]);
     (0..=steps).flat_map(row).collect()
 }
 
@@ -289,7 +295,8 @@ impl MixtureFit {
         let laws = self.fits.first().map_or(Vec::new(), |fit| scores(fit));
         let n = laws.first().map_or(0, |(_, scores)| scores.n);
         let mut text = format!("\n{title} ({n} runs)\n{:<20}", "target");
-        laws.iter().for_each(|(law, _)| text += &format!(" {law:>11}"));
+        laws.iter()
+            .for_each(|(law, _)| text += &format!(" {law:>11}"));
         text += "   regret of the chosen (*)\n";
         for fit in &self.fits {
             text += &format!("{:<20}", fit.target);
@@ -308,7 +315,10 @@ impl MixtureFit {
     }
 
     fn best_in_words(&self) -> String {
-        let goal = self.goal.iter().map(|g| format!("{} {:.3}", g.target, g.weight));
+        let goal = self
+            .goal
+            .iter()
+            .map(|g| format!("{} {:.3}", g.target, g.weight));
         let goal = goal.collect::<Vec<_>>().join(", ");
         let best = &self.best;
         let percent = 100.0 * best.confidence;
@@ -337,7 +347,11 @@ impl MixtureFit {
                 above.value,
                 above.low,
                 above.high,
-                if other.within_bounds { "" } else { " (outside of the bounds)" }
+                if other.within_bounds {
+                    ""
+                } else {
+                    " (outside of the bounds)"
+                }
             );
         }
         text += &format!(

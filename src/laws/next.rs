@@ -79,7 +79,11 @@ fn score(runs: &Runs, ensemble: &Ensemble, space: &Space, candidates: Vec<Vec<f6
     let by_law = ensemble.predict_all(&candidates);
     let laws = now.len().max(1) as f64;
     let scored = candidates.into_iter().enumerate().map(|(i, mixture)| {
-        let gains: Vec<f64> = by_law.iter().zip(&now).map(|(of, now)| now - of[i]).collect();
+        let gains: Vec<f64> = by_law
+            .iter()
+            .zip(&now)
+            .map(|(of, now)| now - of[i])
+            .collect();
         let mean = gains.iter().sum::<f64>() / laws;
         let squares: f64 = gains.iter().map(|g| (g - mean).powi(2)).sum();
         Next {
@@ -146,7 +150,10 @@ mod tests {
         // Domain c, which runs say little of, is what is worth a look; domain b is known to be bad.
         let first = &proposed[0];
         assert!(first.expected_improvement > 0.0 && first.chance_better > 0.0);
-        assert!(first.mixture[2] > 0.1 && first.mixture[1] < 0.2, "{first:?}");
+        assert!(
+            first.mixture[2] > 0.1 && first.mixture[1] < 0.2,
+            "{first:?}"
+        );
         let again = next_mixtures(&runs, &ensemble, &space, 3);
         assert_eq!(again[0].mixture, first.mixture);
     }

@@ -31,12 +31,7 @@ impl Polynomial {
         Self::with(mixtures, losses, self.degree, Some(self.ridge.penalty))
     }
 
-    fn with(
-        mixtures: &[Vec<f64>],
-        losses: &[f64],
-        degree: Degree,
-        penalty: Option<f64>,
-    ) -> Self {
+    fn with(mixtures: &[Vec<f64>], losses: &[f64], degree: Degree, penalty: Option<f64>) -> Self {
         let rows: Vec<Vec<f64>> = mixtures.iter().map(|m| features(m, degree)).collect();
         Self {
             degree,

@@ -169,7 +169,9 @@ impl Joined {
             let numbers = domains.iter().map(|column| mixtures.number(row, *column));
             let mut mixture = numbers.collect::<Result<Vec<_>>>()?;
             normalise(&mixtures.place_of(row), &mut mixture)?;
-            let numbers = targets.iter().map(|column| losses.number(*loss_row, *column));
+            let numbers = targets
+                .iter()
+                .map(|column| losses.number(*loss_row, *column));
             runs.losses.push(numbers.collect::<Result<Vec<_>>>()?);
             runs.mixtures.push(mixture);
         }
@@ -248,16 +250,26 @@ fn short(names: &[String]) -> Vec<String> {
     let sign = |c: char| !c.is_alphanumeric();
     let alike = |a: &str, b: &str| {
         let pairs = a.char_indices().zip(b.chars());
-        pairs.take_while(|((_, x), y)| x == y).last().map_or(0, |((at, c), _)| at + c.len_utf8())
+        pairs
+            .take_while(|((_, x), y)| x == y)
+            .last()
+            .map_or(0, |((at, c), _)| at + c.len_utf8())
     };
     let mut shared = alike(first, last);
-    names.iter().for_each(|name| shared = shared.min(alike(first, name)));
+    names
+        .iter()
+        .for_each(|name| shared = shared.min(alike(first, name)));
     let head = first[..shared].rfind(sign).map_or(0, |at| at + 1);
     let turned: Vec<String> = names.iter().map(|n| n.chars().rev().collect()).collect();
     let mut shared = turned[0].len();
-    turned.iter().for_each(|name| shared = shared.min(alike(&turned[0], name)));
+    turned
+        .iter()
+        .for_each(|name| shared = shared.min(alike(&turned[0], name)));
     let tail = turned[0][..shared].rfind(sign).map_or(0, |at| at + 1);
-    let cut = |name: &String| name.get(head..name.len().saturating_sub(tail)).map(String::from);
+    let cut = |name: &String| {
+        name.get(head..name.len().saturating_sub(tail))
+            .map(String::from)
+    };
     let cut: Vec<String> = names.iter().filter_map(cut).collect();
     let distinct = cut.iter().collect::<BTreeSet<_>>().len() == names.len();
     match distinct && cut.iter().all(|name| !name.is_empty()) {
@@ -312,7 +324,12 @@ mod tests {
         assert_eq!(joined.unmatched, 2);
         assert_eq!(runs.find_target("A-B").unwrap(), 0);
         assert_eq!(runs.find_target("m/the_d_val_loss").unwrap(), 1);
-        assert!(runs.find_target("zzz").unwrap_err().remedy.contains("a_b, d"));
+        assert!(
+            runs.find_target("zzz")
+                .unwrap_err()
+                .remedy
+                .contains("a_b, d")
+        );
         let other = table("index,train_the_a_b,train_the_x\n2,1,3\n");
         assert!(Joined::more(&joined, &other, &losses).is_err());
     }
@@ -340,7 +357,12 @@ mod tests {
     fn subsets_are_the_seeds_and_keep_their_order() {
         let n = 20;
         let losses = (0..n).map(|i| vec![i as f64]).collect();
-        let runs = Runs::new(vec!["a".into()], vec![vec![1.0]; n], vec!["t".into()], losses);
+        let runs = Runs::new(
+            vec!["a".into()],
+            vec![vec![1.0]; n],
+            vec!["t".into()],
+            losses,
+        );
         let runs = runs.unwrap();
         let some = runs.subset(7, 3).target(0);
         assert_eq!(some.len(), 7);

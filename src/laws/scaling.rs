@@ -10,6 +10,7 @@
 //! correlation out of A with α and of B with β.
 
 pub mod compared;
+pub mod report;
 
 use super::{
     best::Interval,
@@ -77,7 +78,9 @@ pub fn points(table: &Table) -> Result<Vec<Point>> {
             ),
         )
     };
-    let loss = table.any_column(&LOSS).ok_or_else(|| missing("the loss", &LOSS))?;
+    let loss = table
+        .any_column(&LOSS)
+        .ok_or_else(|| missing("the loss", &LOSS))?;
     let (n, d, c) = (
         table.any_column(&PARAMETERS),
         table.any_column(&TOKENS),
@@ -197,13 +200,18 @@ pub fn fit(points: &[Point]) -> Result<Fit> {
     let mut starts = centred.starts();
     starts.sort_by(|a, b| a.value.total_cmp(&b.value));
     starts.truncate(FOLLOWED);
-    let mut ends = threads::map(starts.len(), |i| centred.descend(&starts[i].at, FIRST_STEPS));
+    let mut ends = threads::map(starts.len(), |i| {
+        centred.descend(&starts[i].at, FIRST_STEPS)
+    });
     ends.sort_by(|a, b| a.value.total_cmp(&b.value));
     ends.truncate(4);
     let ends = ends.iter().map(|end| centred.descend(&end.at, STEPS));
     let best = ends.min_by(|a, b| a.value.total_cmp(&b.value));
     let Some(best) = best.filter(|best| best.value.is_finite()) else {
-        return refuse("no start leads anywhere".into(), "look at the losses and sizes");
+        return refuse(
+            "no start leads anywhere".into(),
+            "look at the losses and sizes",
+        );
     };
     Ok(Fit {
         law: centred.law(&best.at),
@@ -372,7 +380,11 @@ fn estimate(
     resampled: &[Chinchilla],
     pick: &dyn Fn(&Chinchilla) -> f64,
 ) -> Estimate {
-    let each: Vec<f64> = resampled.iter().map(pick).filter(|v| v.is_finite()).collect();
+    let each: Vec<f64> = resampled
+        .iter()
+        .map(pick)
+        .filter(|v| v.is_finite())
+        .collect();
     let n = each.len().max(1) as f64;
     let mean = each.iter().sum::<f64>() / n;
     let squares: f64 = each.iter().map(|v| (v - mean).powi(2)).sum();
@@ -488,7 +500,11 @@ mod tests {
     fn runs_of_one_size_and_few_runs_are_refused() {
         let all = planted(0.0);
         assert!(fit(&all[..5]).is_err());
-        let one_size: Vec<Point> = all.iter().copied().filter(|p| p.parameters == 3e7).collect();
+        let one_size: Vec<Point> = all
+            .iter()
+            .copied()
+            .filter(|p| p.parameters == 3e7)
+            .collect();
         assert!(fit(&one_size).unwrap_err().to_string().contains("one size"));
     }
 

@@ -156,9 +156,8 @@ mod tests {
             let near = bounds.project(&point);
             assert!((near.iter().sum::<f64>() - 1.0).abs() < 1e-9);
             assert!(bounds.hold(&near));
-            let far = |to: &[f64]| -> f64 {
-                point.iter().zip(to).map(|(a, b)| (a - b).powi(2)).sum()
-            };
+            let far =
+                |to: &[f64]| -> f64 { point.iter().zip(to).map(|(a, b)| (a - b).powi(2)).sum() };
             for other in draws(&bounds, &[0.25; 4], 20, &mut rng) {
                 assert!((other.iter().sum::<f64>() - 1.0).abs() < 1e-9);
                 assert!(bounds.hold(&other));

@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(table.columns, ["a", "b, \"c\""]);
         assert_eq!((table.n_rows(), table.number(0, 1).unwrap()), (2, 2000.0));
         let words = table.number(1, 1).unwrap_err().to_string();
-        assert!(words.contains("t.csv:4") && words.contains("\"x\""), "{words}");
+        assert!(
+            words.contains("t.csv:4") && words.contains("\"x\""),
+            "{words}"
+        );
         assert!(table.number(1, 0).is_err());
         assert!(table.column("A").unwrap_err().remedy.contains("a, b"));
         assert_eq!(table.any_column(&["z", "A"]), Some(0));

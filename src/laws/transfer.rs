@@ -151,7 +151,10 @@ fn check(rungs: &[Rung], target_size: f64) -> Result<()> {
         }
         if rung.differences.is_empty() || !rung.differences.iter().all(|d| d.is_finite()) {
             return refuse(
-                format!("size {} has no difference, or one that is not finite", rung.size),
+                format!(
+                    "size {} has no difference, or one that is not finite",
+                    rung.size
+                ),
                 "give a finite difference for each seed; a diverged trial has none to fit",
             );
         }
@@ -222,10 +225,7 @@ fn weighted_line(points: &[(f64, f64, f64)], of: impl Fn(f64) -> f64) -> Option<
     let x = points.iter().map(|p| of(p.0) / p.2).sum::<f64>() / all;
     let y = points.iter().map(|p| p.1 / p.2).sum::<f64>() / all;
     let spread: f64 = points.iter().map(|p| (of(p.0) - x).powi(2) / p.2).sum();
-    let together: f64 = points
-        .iter()
-        .map(|p| (of(p.0) - x) * (p.1 - y) / p.2)
-        .sum();
+    let together: f64 = points.iter().map(|p| (of(p.0) - x) * (p.1 - y) / p.2).sum();
     let slope = together / spread;
     slope.is_finite().then_some((y - slope * x, slope))
 }
@@ -272,7 +272,10 @@ fn claim(rungs: &[RungMean], at_target: Option<&Interval>, target: f64) -> (Clai
     let first = sign(rungs[0].mean);
     let one_sign = rungs.iter().all(|r| r.mean != 0.0 && sign(r.mean) == first);
     let repeated = rungs.iter().all(|r| r.seeds > 1);
-    let off_zero = |r: &&RungMean| r.interval.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+    let off_zero = |r: &&RungMean| {
+        r.interval
+            .is_some_and(|(low, high)| low > 0.0 || high < 0.0)
+    };
     let fresh: Vec<&RungMean> = rungs.iter().filter(|r| r.fresh).filter(off_zero).collect();
     let replicated = fresh.len() >= 2 && fresh.iter().all(|r| sign(r.mean) == sign(fresh[0].mean));
     if let Some(at) = at_target.filter(|_| one_sign && repeated && rungs.len() >= 3) {
@@ -354,11 +357,19 @@ fn same_order(a: &[f64], b: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn ladder(sizes: &[f64], truth: impl Fn(f64) -> f64, sd: f64, seeds: usize, seed: u64) -> Vec<Rung> {
+    fn ladder(
+        sizes: &[f64],
+        truth: impl Fn(f64) -> f64,
+        sd: f64,
+        seeds: usize,
+        seed: u64,
+    ) -> Vec<Rung> {
         let mut rng = Rng::named(seed, "ladder");
         let rung = |size: &f64| Rung {
             size: *size,
-            differences: (0..seeds).map(|_| truth(*size) + sd * rng.normal()).collect(),
+            differences: (0..seeds)
+                .map(|_| truth(*size) + sd * rng.normal())
+                .collect(),
             fresh: true,
         };
         sizes.iter().map(rung).collect()
@@ -371,7 +382,10 @@ mod tests {
         let truth = |n: f64| -0.04 - 0.05 * (n / 1e7).powf(-0.4);
         let found = transfer(&ladder(&SIZES, truth, 0.002, 6, 1), 1e9, 1).unwrap();
         let at = found.at_target.unwrap();
-        assert!(at.low <= truth(1e9) + 0.004 && truth(1e9) - 0.004 <= at.high, "{at:?}");
+        assert!(
+            at.low <= truth(1e9) + 0.004 && truth(1e9) - 0.004 <= at.high,
+            "{at:?}"
+        );
         assert!((at.value - truth(1e9)).abs() < 0.01, "{at:?}");
         assert_eq!(found.claim, Claim::Stable, "{}", found.why);
         assert!((found.curve.unwrap().at(1e7) - truth(1e7)).abs() < 0.005);
@@ -398,7 +412,11 @@ mod tests {
         assert!(found.claim < Claim::Stable, "{}", found.why);
         let turns = |n: f64| 0.02 - 0.04 * (n / 1e6).powf(-0.3);
         let found = transfer(&ladder(&SIZES, turns, 0.001, 4, 3), 1e9, 1).unwrap();
-        assert!(found.claim < Claim::Stable && found.why.contains("sign"), "{}", found.why);
+        assert!(
+            found.claim < Claim::Stable && found.why.contains("sign"),
+            "{}",
+            found.why
+        );
         let nothing = transfer(&ladder(&SIZES, |_| 0.0, 0.01, 4, 4), 1e9, 1).unwrap();
         assert_eq!(nothing.claim, Claim::Exploratory, "{}", nothing.why);
     }

@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn a_step_is_found_that_no_smooth_law_has_and_the_seed_decides() {
         let mut rng = Rng::named(1, "trees");
-        let truth = |r: &[f64]| f64::from(u8::from(r[0] > 0.3)) + 0.5 * f64::from(u8::from(r[1] > 0.5));
+        let truth =
+            |r: &[f64]| f64::from(u8::from(r[0] > 0.3)) + 0.5 * f64::from(u8::from(r[1] > 0.5));
         let mut draw = || -> (Vec<Vec<f64>>, Vec<f64>) {
             let rows: Vec<Vec<f64>> = (0..300).map(|_| dirichlet(&mut rng, &[1.0; 3])).collect();
             let y = rows.iter().map(|r| truth(r)).collect();

@@ -73,11 +73,17 @@ pub fn cross_validated(
         };
         let kept: Vec<f64> = rest.iter().map(|i| losses[*i]).collect();
         let fitted = Fitted::of(&pick(&rest), &kept, law, seed)?;
-        Ok(out.iter().copied().zip(fitted.predict_all(&pick(&out))).collect())
+        Ok(out
+            .iter()
+            .copied()
+            .zip(fitted.predict_all(&pick(&out)))
+            .collect())
     });
     let mut predicted = vec![0.0; losses.len()];
     for part in parts {
-        part?.into_iter().for_each(|(i, value)| predicted[i] = value);
+        part?
+            .into_iter()
+            .for_each(|(i, value)| predicted[i] = value);
     }
     Ok(CrossValidated {
         law,
@@ -132,7 +138,10 @@ mod tests {
     fn runs(n: usize, truth: impl Fn(&[f64]) -> f64, noise: f64) -> (Vec<Vec<f64>>, Vec<f64>) {
         let mut rng = Rng::named(4, "validate");
         let mixtures: Vec<Vec<f64>> = (0..n).map(|_| dirichlet(&mut rng, &[0.6; 4])).collect();
-        let losses = mixtures.iter().map(|r| truth(r) + noise * rng.normal()).collect();
+        let losses = mixtures
+            .iter()
+            .map(|r| truth(r) + noise * rng.normal())
+            .collect();
         (mixtures, losses)
     }
 
@@ -150,7 +159,11 @@ mod tests {
             let compared = compare(&mixtures, &losses, 1).unwrap();
             assert_eq!(compared.len(), 3, "too few runs for trees");
             let best = compared.iter().find(|c| c.law == law).unwrap();
-            assert!(best.scores.spearman.unwrap() > 0.97, "{law}: {:?}", best.scores);
+            assert!(
+                best.scores.spearman.unwrap() > 0.97,
+                "{law}: {:?}",
+                best.scores
+            );
             let chosen = choose(&compared).unwrap();
             let of_chosen = compared.iter().find(|c| c.law == chosen).unwrap();
             // Laws that hold this one within them may tie with it.

@@ -6,10 +6,14 @@
 
 mod curves;
 pub(super) mod differences;
+mod iso_flop;
+mod simplex;
 pub(crate) mod svg;
 
 pub use curves::{ArmCurves, Curve, curves_svg, tokens};
 pub use differences::{Differences, differences_svg};
+pub use iso_flop::iso_flop_svg;
+pub use simplex::mixture_svg;
 
 #[cfg(test)]
 mod tests {

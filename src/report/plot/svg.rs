@@ -90,6 +90,13 @@ impl Figure {
         ));
     }
 
+    /// A closed shape.
+    pub fn area(&mut self, points: impl Iterator<Item = At>, style: &str) {
+        let each = points.map(|(x, y)| format!("{x:.2} {y:.2}"));
+        let path = each.collect::<Vec<_>>().join("L");
+        self.add(format_args!("<path d='M{path}Z' {style}/>"));
+    }
+
     pub fn cross(&mut self, (x, y): At, colour: &str) {
         self.add(format_args!(
             "<path d='M{x:.2} {y:.2}m-4 -4l8 8m-8 0l8 -8' class='end' stroke='{colour}' stroke-width='1.8'/>"
