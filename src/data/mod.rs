@@ -16,6 +16,7 @@ pub mod stream;
 pub mod synth;
 pub mod tokenised;
 pub mod tokenizer;
+pub mod weighting;
 pub mod windows;
 
 pub use batches::{Batch, Batches};
