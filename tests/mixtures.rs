@@ -151,6 +151,38 @@ fn a_run_says_what_it_will_draw_and_then_what_it_drew() {
     assert!(metrics.contains("\"declared\"") && metrics.contains("\"from_step\":300"));
 }
 
+/// `[data]` of a resolved run, as it was written before mixtures had weightings, caps and phases.
+const PLAIN: &str = r#"[data]
+tokenizer = "char"
+vocabulary = ["facts", "sums", "tales"]
+
+[[data.mixture]]
+corpus = "facts"
+weight = 0.166666666667
+
+[data.mixture.subset]
+fraction = 0.25
+kind = "spread"
+
+[[data.mixture]]
+corpus = "sums"
+weight = 0.333333333333
+
+[[data.mixture]]
+corpus = "tales"
+weight = 0.5
+
+[model]"#;
+
+#[test]
+fn a_plain_mixture_resolves_to_what_it_always_did() {
+    let bench = Bench::new();
+    let plain = r#"data.mixture=[{corpus="tales",weight=3},{corpus="sums",weight=2},{corpus="facts",weight=1,subset={fraction=0.25}}]"#;
+    bench.json(&["train", "recipe.toml", plain]);
+    let recipe = fs::read_to_string(bench.run_dirs("home")[0].recipe()).unwrap();
+    assert!(recipe.contains(PLAIN), "{recipe}");
+}
+
 #[test]
 fn weightings_resolve_to_numbers_that_the_run_shows() {
     let bench = Bench::new();

@@ -51,14 +51,14 @@ struct Said<'a> {
 
 /// What an arm's trials are going to draw.
 #[derive(serde::Serialize)]
-struct ArmMixture {
+pub struct ArmMixture {
     arm: String,
     #[serde(flatten)]
     declared: Declared,
     warnings: Vec<String>,
 }
 
-fn mixtures(planned: &Planned) -> Result<Vec<ArmMixture>> {
+pub fn mixtures(planned: &Planned) -> Result<Vec<ArmMixture>> {
     let arms = planned.contract.terms.arms.iter().zip(&planned.trials);
     let of_arm = |(arm, trials): (&ArmTerms, &Vec<Trial>)| {
         let batches = trials[0].data.batches(&arm.run)?;
@@ -72,8 +72,8 @@ fn mixtures(planned: &Planned) -> Result<Vec<ArmMixture>> {
     arms.map(of_arm).collect()
 }
 
-/// Arms that draw the same are said once.
-fn drawn(mixtures: &[ArmMixture]) -> String {
+/// What arms are going to draw, in words; those that draw the same are said once.
+pub fn drawn(mixtures: &[ArmMixture]) -> String {
     let mut text = String::new();
     for (idx, mixture) in mixtures.iter().enumerate() {
         let same = |other: &&ArmMixture| other.declared == mixture.declared;

@@ -346,7 +346,7 @@ impl Declared {
             for part in phase.corpora.iter().filter(|part| part.tokens > 0) {
                 let weight = match ramp {
                     true => format!(
-                        "{:.1}% to {:.1}%",
+                        "{:>5.1}% to {:>5.1}%",
                         100.0 * part.from_weight,
                         100.0 * part.to_weight
                     ),
