@@ -92,11 +92,11 @@ impl Session {
     pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
         let phases = recipe.data.phases.iter().map(|phase| &phase.mixture);
         let phases = phases.map(|shares| ("data.phases", shares));
-        let known = [
-            ("data.mixture", &recipe.data.mixture),
-            ("eval.corpora", &recipe.eval.corpora),
-        ];
-        for (key, shares) in known.into_iter().chain(phases) {
+        // What is evaluated comes last: a study evaluates what its arms name.
+        let all = std::iter::once(("data.mixture", &recipe.data.mixture))
+            .chain(phases)
+            .chain([("eval.corpora", &recipe.eval.corpora)]);
+        for (key, shares) in all {
             for share in shares {
                 self.check_name(key, &share.corpus)?;
             }

@@ -354,7 +354,7 @@ fn random_mixtures_keep_their_caps_at_every_row_and_their_weights_in_every_phase
             .zip(&c)
             .map(|(share, corpus)| share.most_rows(corpus.train().len() as u64, shape.t))
             .collect();
-        let mut rows = vec![0u64; 3];
+        let mut rows = [0u64; 3];
         for of_step in rows_by_step(&batches, shape, 3) {
             assert_eq!(of_step.iter().sum::<u64>(), shape.rows as u64);
             for idx in 0..3 {
