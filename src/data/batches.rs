@@ -244,10 +244,10 @@ impl Batches {
         }
     }
 
-    /// By corpus: what was drawn in each stretch that began; nothing where weights never change.
+    /// By corpus: what was drawn in each stretch that began; nothing where one is the whole run.
     fn realised_phases(&self, steps: u64) -> Vec<Vec<RealisedPhase>> {
         let mut phases = vec![Vec::new(); self.mixture.parts.len()];
-        if matches!(&self.stretches[..], [only] if !only.is_ramp()) {
+        if self.stretches.len() == 1 {
             return phases;
         }
         for stretch in self.stretches.iter().filter(|s| s.first < steps) {

@@ -254,7 +254,7 @@ pub struct Realised {
     /// What the weights say that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<f64>,
-    /// The same by stretches of steps, where the weights change.
+    /// The same by stretches of steps, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<RealisedPhase>,
 }
