@@ -6,11 +6,14 @@ use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command};
 
 /// Files and folders under `src/` whose code decides what a trial computes.
-const NUMERICS: [&str; 25] = [
+const NUMERICS: [&str; 28] = [
     "checkpoint.rs",
     "data/answers.rs",
+    "data/apportion.rs",
     "data/batches.rs",
     "data/corpus.rs",
+    "data/declared.rs",
+    "data/phases.rs",
     "data/source.rs",
     "data/split.rs",
     "data/stream.rs",

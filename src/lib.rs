@@ -31,7 +31,8 @@
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars and generators, fetched and added files), tokenizers,
-//!   corpora in memory-mapped files with three-way splits, which tokens are answers, mixtures, and
+//!   corpora in memory-mapped files with three-way splits, which tokens are answers, mixtures (whose
+//!   weights come from sizes, keep caps, and change in phases), and
 //!   `Batches::at(step)`. What is larger than memory, of any form, comes in through [`data::ingest`].
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
@@ -79,6 +80,8 @@
 //!
 //! - **A step is a pure function of the run and its number.** Batches, rates and dropout masks come
 //!   from (seed, step); resuming needs weights, moments and a step number, and gives the same bits.
+//! - **A cap is kept to the row, and a change of weights falls on its step.** Weights are plain numbers
+//!   in a resolved run, whatever they were computed from.
 //! - **A trial's id is a digest of all that decides its result:** the resolved run, the digests of
 //!   its data and windows, device class, number type, threads, and the sources listed in `build.rs`.
 //!   A finished trial is never run again, in any study.

@@ -4,7 +4,7 @@ mod rates;
 
 use crate::{
     checkpoint::CheckpointConfig,
-    data::{BatchConfig, DataConfig, Share, TokenizerChoice, mixture::normalised},
+    data::{BatchConfig, DataConfig, Share, TokenizerChoice, Weighting, mixture::normalised},
     error::{Error, Result},
     eval::EvalConfig,
     model::{GptConfig, Positions},
@@ -134,6 +134,12 @@ impl Recipe {
                 }
                 budget = Some(kind);
             }
+            // So does one weighting another.
+            if let (true, Some(toml::Value::Table(data))) =
+                (key.starts_with("data.weighting."), table.get_mut("data"))
+            {
+                data.remove("weighting");
+            }
             set_path(&mut table, key, value.clone(), place)?;
             recipe = typed(table, place)?;
             places.push(place.clone());
@@ -148,7 +154,7 @@ impl Recipe {
         self.check_optimizer(places)?;
         self.check_schedule(places)?;
         self.check_parametrization(places)?;
-        normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
+        self.check_mixture(places)?;
         let noise = self.data.token_noise;
         if !(0.0..=1.0).contains(&noise) {
             return Err(Error::input(
@@ -161,6 +167,30 @@ impl Recipe {
             positive("eval.corpora", &self.eval.corpora).map_err(|e| places.locate(e))?;
         }
         self.check_budget(places)
+    }
+
+    /// Weights, caps and phases, as far as the file alone says.
+    fn check_mixture(&self, places: &Places) -> Result<()> {
+        normalised("data.mixture", &self.data.mixture).map_err(|e| places.locate(e))?;
+        let (key, value) = match self.data.weighting {
+            Weighting::Temperature(tau) => ("temperature", tau),
+            Weighting::UnimaxEpochs(epochs) => ("unimax_epochs", epochs),
+            _ => ("", 1.0),
+        };
+        if !(value > 0.0 && value.is_finite()) {
+            let key = format!("data.weighting.{key}");
+            return Err(Error::input(
+                places.find_any(&[&key, "data.weighting"]),
+                format!("{key} is {value}: out of range"),
+                "use a number above 0",
+            ));
+        }
+        match self.planned_steps().filter(|steps| *steps > 0) {
+            Some(steps) => self.data.resolved(steps).map(|_| ()),
+            // Of a budget that needs a measurement, when it is there.
+            None => Ok(()),
+        }
+        .map_err(|e| places.locate(e))
     }
 
     fn check_sizes(&self, places: &Places) -> Result<()> {
@@ -343,22 +373,25 @@ impl Recipe {
         (self.batch.rows * self.model.block_size) as u64
     }
 
-    /// Tokens of the whole run, when the budget says so without a measurement.
-    pub fn planned_tokens(&self) -> Option<u64> {
-        let per_step = self.tokens_per_step();
-        match (self.budget.steps, self.budget.tokens) {
-            (Some(steps), _) => Some(steps * per_step),
-            (None, Some(tokens)) => Some(tokens / per_step * per_step),
-            (None, None) => None,
-        }
+    /// Steps of the whole run, when the budget says so without a measurement.
+    fn planned_steps(&self) -> Option<u64> {
+        let tokens = self.budget.tokens;
+        let of_tokens = || tokens.map(|tokens| tokens / self.tokens_per_step());
+        self.budget.steps.or_else(of_tokens)
     }
 
-    /// What is evaluated: as written, or every corpus of the mixture that has a weight, equally.
+    /// Tokens of the whole run, when the budget says so without a measurement.
+    pub fn planned_tokens(&self) -> Option<u64> {
+        self.planned_steps()
+            .map(|steps| steps * self.tokens_per_step())
+    }
+
+    /// What is evaluated: as written, or every corpus that is trained on at some step, equally.
     pub fn eval_corpora(&self) -> Vec<Share> {
         if !self.eval.corpora.is_empty() {
             return self.eval.corpora.clone();
         }
-        let trained = self.data.mixture.iter().filter(|share| share.weight > 0.0);
+        let trained = self.data.trained().into_iter();
         let names: BTreeSet<&str> = trained.map(|share| share.corpus.as_str()).collect();
         names.into_iter().map(|name| Share::of(name, 1.0)).collect()
     }
@@ -366,7 +399,7 @@ impl Recipe {
     /// Every corpus whose text the tokenizer covers, in order of name, each once.
     pub fn vocabulary(&self) -> Vec<String> {
         let mut names: Vec<String> = self.data.vocabulary.clone();
-        names.extend(self.data.mixture.iter().map(|share| share.corpus.clone()));
+        names.extend(self.data.entries().map(|share| share.corpus.clone()));
         names.extend(self.eval.corpora.iter().map(|share| share.corpus.clone()));
         names.sort();
         names.dedup();
@@ -416,8 +449,8 @@ impl Recipe {
             checkpoint: self.checkpoint.clone(),
             log: self.log.clone(),
         };
+        run.data = self.data.resolved(steps)?;
         run.data.vocabulary = self.vocabulary();
-        run.data.mixture = sorted("data.mixture", &self.data.mixture)?;
         run.eval.corpora = sorted("eval.corpora", &self.eval_corpora())?;
         Ok(run)
     }
@@ -437,13 +470,11 @@ pub fn seen_from(mut changes: Vec<Change>, folder: &Path) -> Vec<Change> {
 /// Weights that must all be above 0.
 pub fn positive(place: &str, shares: &[Share]) -> Result<()> {
     normalised(place, shares)?;
-    if let Some(share) = shares
-        .iter()
-        .find(|s| s.domain.is_some() || s.subset.is_some())
-    {
+    let is_whole = |s: &Share| s.domain.is_none() && s.subset.is_none() && !s.is_capped();
+    if let Some(share) = shares.iter().find(|share| !is_whole(share)) {
         return Err(Error::input(
             place,
-            format!("\"{}\" has a domain or a subset", share.corpus),
+            format!("\"{}\" has a domain, a subset or a cap", share.corpus),
             "leave it out: what is evaluated is a corpus's whole validation part",
         ));
     }

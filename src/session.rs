@@ -90,10 +90,13 @@ impl Session {
     /// Errors at the first tokenizer or corpus that a recipe names and that there is not, with the
     /// recipe's key as the place.
     pub fn check_names(&self, recipe: &Recipe) -> Result<()> {
-        for (key, shares) in [
-            ("data.mixture", &recipe.data.mixture),
-            ("eval.corpora", &recipe.eval.corpora),
-        ] {
+        let phases = recipe.data.phases.iter().map(|phase| &phase.mixture);
+        let phases = phases.map(|shares| ("data.phases", shares));
+        // What is evaluated comes last: a study evaluates what its arms name.
+        let all = std::iter::once(("data.mixture", &recipe.data.mixture))
+            .chain(phases)
+            .chain([("eval.corpora", &recipe.eval.corpora)]);
+        for (key, shares) in all {
             for share in shares {
                 self.check_name(key, &share.corpus)?;
             }
@@ -131,18 +134,24 @@ impl Session {
                 steps: Some(1),
                 ..Default::default()
             };
-            let run = resolved(&probe, facts, &tokenizer)?;
-            let data = self.open(&run, &tokenizer)?;
-            let trial = self.trial(run, data)?;
+            // One step has no phases, and what it draws makes no difference to its time.
+            probe.data.phases.clear();
+            let trial = self.opened(&probe, facts, &tokenizer)?;
             fits(&trial.run)?;
             let (_, entry) = self.timing(&trial, 1, Effort::Thorough)?;
             facts.seconds_per_step = Some(entry.timing.seconds_per_step);
         }
-        let run = resolved(recipe, facts, &tokenizer)?;
-        let data = self.open(&run, &tokenizer)?;
-        let trial = self.trial(run, data)?;
+        let trial = self.opened(recipe, facts, &tokenizer)?;
         fits(&trial.run)?;
         Ok(trial)
+    }
+
+    /// The trial of a recipe whose facts are known, with the weights that its corpora's sizes give.
+    fn opened(&self, recipe: &Recipe, facts: Facts, tokenizer: &Tokenizer) -> Result<Trial> {
+        let mut run = resolved(recipe, facts, tokenizer)?;
+        let mut data = self.open(&run, tokenizer)?;
+        data.weigh(&mut run)?;
+        self.trial(run, data)
     }
 
     /// The tokenizer that a recipe means. Errors when its file is no tokenizer, with the recipe's key

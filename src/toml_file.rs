@@ -396,6 +396,16 @@ fn explain(place: String, (path, value): (&[String], &str), message: &str) -> Er
         let name = [path, &[quoted[0].to_string()]].concat().join(".");
         return Error::input(place, format!("\"{name}\" is missing"), remedy);
     }
+    // Words of which one stands alone and another before a number: `{ temperature = 2.0 }`.
+    let word = value.trim_matches('"');
+    if message == "invalid type: unit variant, expected newtype variant" {
+        let remedy = format!("give a table, such as {{ {word} = 2.0 }}");
+        return Error::input(place, format!("{key}: {value} lacks its number"), remedy);
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        let remedy = "give one word in quotes, or a table with one key";
+        return Error::input(place, format!("{key}: is no table of one key"), remedy);
+    }
     let (problem, expected) = match message.split_once(", expected ") {
         None if message == "wanted string or table" => (format!("{value} is no word"), "enum "),
         None if message.ends_with("value was too large") => {

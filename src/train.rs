@@ -6,7 +6,7 @@
 
 use crate::{
     checkpoint::{self, Checkpoint},
-    data::{Batches, EvalWindows, Targets, Tokenizer, mixture::Mixture},
+    data::{Batches, EvalWindows, Targets, Tokenizer, declared::Room, mixture::Mixture},
     device::{Backend, Compute},
     error::{Error, Kind, Result},
     eval::evaluate,
@@ -45,11 +45,31 @@ pub struct RunData {
 }
 
 impl RunData {
+    /// Resolves a run's weights to plain numbers, which take the sizes of what is opened. Errors when
+    /// its caps can't be kept.
+    pub fn weigh(&mut self, run: &mut Run) -> Result<()> {
+        let parts = self.mixture.parts.iter();
+        run.data = run.data.weighed(&Room {
+            tokens: parts.map(|(_, stream)| stream.len() as u64).collect(),
+            block_size: run.model.block_size,
+            rows: run.batch.rows,
+            steps: run.steps,
+        })?;
+        let weights = run.data.mean_weights(run.steps);
+        for ((part, _), weight) in self.mixture.parts.iter_mut().zip(weights) {
+            *part = weight;
+        }
+        Ok(())
+    }
+
     /// What a run draws. Errors when a block does not fit a corpus, or a corpus has nothing of what
     /// is to count.
     pub fn batches(&self, run: &Run) -> Result<Batches> {
         let (mixture, t, rows) = (self.mixture.clone(), run.model.block_size, run.batch.rows);
-        let batches = Batches::new(mixture, t, rows, run.data_seed())?;
+        let mut batches = Batches::new(mixture, t, rows, run.data_seed())?;
+        if !run.data.is_plain() {
+            batches = batches.scheduled(&run.data, run.steps);
+        }
         let batches = batches.noisy(run.data.token_noise, self.tokenizer.vocab_size());
         batches.counting(run.data.targets)
     }

@@ -40,7 +40,11 @@ impl Trunk {
         let step = schedule.cooldown_start().filter(|step| *step > 0)?;
         let mut identity = run.identity();
         if let Some(map) = identity.as_object_mut() {
-            map.remove("steps");
+            // Weights and the steps at which they change are plain numbers of the identity; which rows
+            // keep a cap depends on how many there are to come.
+            if !run.data.is_capped() {
+                map.remove("steps");
+            }
             map.insert("schedule".into(), schedule.warmup_steps().into());
         }
         let id = sha256_json(&serde_json::json!({

@@ -8,6 +8,7 @@ mod bad_input {
     mod data;
     mod disk;
     mod kept;
+    mod mixtures;
     mod recipes;
     mod studies;
 }

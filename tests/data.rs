@@ -14,6 +14,8 @@ mod mixtures;
 mod options;
 #[path = "data/parts.rs"]
 mod parts;
+#[path = "data/phases.rs"]
+mod phases;
 #[path = "data/server.rs"]
 mod server;
 #[path = "data/windows.rs"]

@@ -6,13 +6,16 @@ use super::{
     study::{StudyArgs, ready},
 };
 use crate::{
+    data::declared::Declared,
     error::Result,
     report::{duration, threads},
-    session::Effort,
+    session::{Effort, Trial},
     stats::chances::Chances,
     study::{
+        contract::ArmTerms,
         forecast::{Basis, Forecast},
         ledger::Ledger,
+        plan::Planned,
         sides::Why,
         sight::Outlook,
         verdict::{Looks, Percent},
@@ -24,15 +27,14 @@ pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
     let ledger = Ledger::read(&global.home)?;
     let at = (ready.sides.jobs, Effort::Thorough);
     let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
+    let mixtures = mixtures(&ready.planned)?;
     let said = Said {
         forecast: &forecast,
         sides: &ready.why,
+        mixtures: &mixtures,
     };
-    output.result(
-        "windtunnel.plan.v1",
-        &said,
-        &describe(&forecast, &ready.why),
-    );
+    let words = describe(&forecast, &ready.why) + &drawn(&mixtures);
+    output.result("windtunnel.plan.v1", &said, &words);
     forecast.check(&ready.planned.contract, ready.available_bytes)?;
     ready.session.keep_calibration()
 }
@@ -43,6 +45,52 @@ struct Said<'a> {
     forecast: &'a Forecast,
     /// Why so many side by side.
     sides: &'a Why,
+    /// What each arm is going to draw.
+    mixtures: &'a [ArmMixture],
+}
+
+/// What an arm's trials are going to draw.
+#[derive(serde::Serialize)]
+pub struct ArmMixture {
+    arm: String,
+    #[serde(flatten)]
+    declared: Declared,
+    warnings: Vec<String>,
+}
+
+pub fn mixtures(planned: &Planned) -> Result<Vec<ArmMixture>> {
+    let arms = planned.contract.terms.arms.iter().zip(&planned.trials);
+    let of_arm = |(arm, trials): (&ArmTerms, &Vec<Trial>)| {
+        let batches = trials[0].data.batches(&arm.run)?;
+        let declared = batches.declared(arm.run.steps);
+        Ok(ArmMixture {
+            arm: arm.name.clone(),
+            warnings: declared.warnings(),
+            declared,
+        })
+    };
+    arms.map(of_arm).collect()
+}
+
+/// What arms are going to draw, in words; those that draw the same are said once.
+pub fn drawn(mixtures: &[ArmMixture]) -> String {
+    let mut text = String::new();
+    for (idx, mixture) in mixtures.iter().enumerate() {
+        let same = |other: &&ArmMixture| other.declared == mixture.declared;
+        if mixtures[..idx].iter().any(|other| same(&other)) {
+            continue;
+        }
+        let arms = mixtures.iter().filter(same).map(|other| other.arm.as_str());
+        let label = if idx == 0 { "draws" } else { "" };
+        text += &format!("{label:<9} {}:\n", arms.collect::<Vec<_>>().join(", "));
+        for line in mixture.declared.lines() {
+            text += &format!("            {line}\n");
+        }
+        for warning in &mixture.warnings {
+            text += &format!("          warning: {warning}\n");
+        }
+    }
+    text
 }
 
 /// Of more arms than these a terminal shows only a few.

@@ -90,7 +90,8 @@ pub fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<Done> {
     let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
     // A study that asks only about trials that are there is held to the same gates.
     if !forecast.frozen || !is_decided(&global.home, contract)? {
-        output.note(&plan::describe(&forecast, &ready.why));
+        let mixtures = plan::mixtures(&ready.planned)?;
+        output.note(&(plan::describe(&forecast, &ready.why) + &plan::drawn(&mixtures)));
         forecast.check(contract, ready.available_bytes)?;
     }
     let _lock = Home::lock(&global.home)?;

@@ -27,6 +27,11 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
     Home::check_free(&global.home)?;
     let session = Session::new(&global.home, compute).watched(super::ingest::bar(output));
     let trial = session.resolve(&recipe).map_err(|e| places.locate(e))?;
+    let declared = trial.data.batches(&trial.run)?.declared(trial.run.steps);
+    output.note(&format!("to draw\n  {}", declared.lines().join("\n  ")));
+    for warning in declared.warnings() {
+        output.note(&format!("warning: {warning}"));
+    }
     let _lock = Home::lock(&global.home)?;
     session.keep()?;
     let ledger = Ledger::open(&global.home)?;
@@ -78,11 +83,27 @@ pub fn describe(outcome: &Outcome, folder: &str) -> String {
     );
     for r in &outcome.realised {
         text += &format!(
-            "  {:<20} {:>5.1}% of tokens, {:.2} epochs\n",
+            "  {:<20} {:>5.1}% of tokens{}, {:.2} epochs\n",
             r.corpus,
             r.share * 100.0,
+            declared(r.declared),
             r.epochs
         );
+        for phase in &r.phases {
+            text += &format!(
+                "    steps {:<14} {:>5.1}%{}\n",
+                format!("{} to {}", phase.from_step, phase.to_step - 1),
+                phase.share * 100.0,
+                declared(Some(phase.declared))
+            );
+        }
     }
     text + folder
+}
+
+/// The share that weights declared, beside the one that was drawn.
+fn declared(share: Option<f64>) -> String {
+    share.map_or_else(String::new, |share| {
+        format!(" (declared {:.1}%)", 100.0 * share)
+    })
 }

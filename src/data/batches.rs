@@ -6,8 +6,10 @@
 //! number and nothing else, and a corpus of weight 0 changes nothing.
 
 use super::{
-    Realised, Targets, answers,
+    DataConfig, Realised, RealisedPhase, Targets, answers,
+    declared::{Declared, Room},
     mixture::{Mixture, RowPlan},
+    phases::Stretch,
 };
 use crate::{
     error::{Error, Result},
@@ -39,6 +41,10 @@ impl Batch {
 pub struct Batches {
     mixture: Mixture,
     plan: RowPlan,
+    /// The weights of every step.
+    stretches: Vec<Stretch>,
+    /// Rows that each corpus may give; `u64::MAX` is any number.
+    caps: Vec<u64>,
     block_size: usize,
     rows: usize,
     seed: u64,
@@ -85,6 +91,13 @@ impl Batches {
         Ok(Self {
             plan: RowPlan::new(&weights, seed),
             marks: vec![vec![0; weights.len()]].into(),
+            caps: vec![u64::MAX; weights.len()],
+            stretches: vec![Stretch {
+                first: 0,
+                end: u64::MAX,
+                from: weights.clone(),
+                to: weights,
+            }],
             mixture,
             block_size,
             rows,
@@ -92,6 +105,36 @@ impl Batches {
             answers: None,
             noise: None,
         })
+    }
+
+    /// The batches of a run of `steps` steps with the phases and caps of `data`, which is resolved
+    /// and weighed, its entries in the order of the mixture's parts.
+    pub fn scheduled(mut self, data: &DataConfig, steps: u64) -> Self {
+        let room = self.room(steps);
+        self.caps = room.caps(data);
+        self.stretches = data.stretches(steps);
+        let limits = room.limits(&self.stretches, &self.caps);
+        let stretches = self.stretches.iter().cloned().zip(limits);
+        self.plan = RowPlan::changing(stretches.collect(), self.rows as u64, self.seed);
+        self
+    }
+
+    /// What there is to draw in a run of `steps` steps.
+    fn room(&self, steps: u64) -> Room {
+        let parts = self.mixture.parts.iter();
+        Room {
+            tokens: parts.map(|(_, stream)| stream.len() as u64).collect(),
+            block_size: self.block_size,
+            rows: self.rows,
+            steps,
+        }
+    }
+
+    /// What a run of `steps` steps is going to draw, by its weights.
+    pub fn declared(&self, steps: u64) -> Declared {
+        let names = self.mixture.parts.iter().map(|(_, stream)| stream.name());
+        let names: Vec<&str> = names.collect();
+        Declared::new(&self.room(steps), &names, &self.stretches, &self.caps)
     }
 
     /// The same rows with each token replaced by a random one of `vocab_size` with this
@@ -145,7 +188,7 @@ impl Batches {
             corpus_of_row: Vec::with_capacity(self.rows),
         };
         for row in first..first + self.rows as u64 {
-            let idx = self.plan.corpus(row);
+            let idx = self.plan.corpus(row, &drawn);
             let start = self.window_start(idx, drawn[idx]);
             drawn[idx] += 1;
             window.clear();
@@ -173,18 +216,56 @@ impl Batches {
     pub fn realised(&self, steps: u64) -> Vec<Realised> {
         let rows = steps * self.rows as u64;
         let drawn = self.drawn_before(rows);
-        let parts = self.mixture.parts.iter().zip(drawn);
+        let mut phases = self.realised_phases(steps);
+        let parts = self.mixture.parts.iter().zip(drawn).enumerate();
         parts
-            .map(|((_, stream), drawn)| {
+            .map(|(idx, ((_, stream), drawn))| {
                 let tokens = drawn * self.block_size as u64;
                 Realised {
                     corpus: stream.name().into(),
                     tokens,
                     epochs: tokens as f64 / stream.len().max(1) as f64,
                     share: drawn as f64 / rows.max(1) as f64,
+                    declared: Some(self.declared_share(idx, steps)),
+                    phases: std::mem::take(&mut phases[idx]),
                 }
             })
             .collect()
+    }
+
+    /// What the weights of the first `steps` steps say that a corpus's share is.
+    fn declared_share(&self, idx: usize, steps: u64) -> f64 {
+        match &self.stretches[..] {
+            [only] if !only.is_ramp() => only.from[idx],
+            all => {
+                let weights = all.iter().map(|stretch| stretch.weight_before(idx, steps));
+                weights.sum::<f64>() / steps.max(1) as f64
+            }
+        }
+    }
+
+    /// By corpus: what was drawn in each stretch that began; nothing where one is the whole run.
+    fn realised_phases(&self, steps: u64) -> Vec<Vec<RealisedPhase>> {
+        let mut phases = vec![Vec::new(); self.mixture.parts.len()];
+        if self.stretches.len() == 1 {
+            return phases;
+        }
+        for stretch in self.stretches.iter().filter(|s| s.first < steps) {
+            let (from, to) = (stretch.first, stretch.end.min(steps));
+            let n = (to - from) * self.rows as u64;
+            let [before, after] = [from, to].map(|step| self.drawn_before(step * self.rows as u64));
+            for (idx, of) in phases.iter_mut().enumerate() {
+                let drawn = after[idx] - before[idx];
+                of.push(RealisedPhase {
+                    from_step: from,
+                    to_step: to,
+                    tokens: drawn * self.block_size as u64,
+                    share: drawn as f64 / n as f64,
+                    declared: stretch.weight_before(idx, to) / (to - from) as f64,
+                });
+            }
+        }
+        phases
     }
 
     /// Rows that each corpus gave before row `row` of the run.
@@ -193,12 +274,20 @@ impl Batches {
         while (marks.len() as u64) <= row / STRIDE {
             let first = (marks.len() as u64 - 1) * STRIDE;
             let mut counts = marks[marks.len() - 1].clone();
-            (first..first + STRIDE).for_each(|row| counts[self.plan.corpus(row)] += 1);
+            self.count(first..first + STRIDE, &mut counts);
             marks.push(counts);
         }
         let mut counts = marks[(row / STRIDE) as usize].clone();
-        (row / STRIDE * STRIDE..row).for_each(|row| counts[self.plan.corpus(row)] += 1);
+        self.count(row / STRIDE * STRIDE..row, &mut counts);
         counts
+    }
+
+    /// Adds what each corpus gives in these rows to what it gave before them.
+    fn count(&self, rows: Range<u64>, counts: &mut [u64]) {
+        for row in rows {
+            let idx = self.plan.corpus(row, counts);
+            counts[idx] += 1;
+        }
     }
 
     /// Where the `draw`-th window of a part begins in its stream.

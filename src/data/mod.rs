@@ -2,27 +2,33 @@
 
 pub mod added;
 pub mod answers;
+pub mod apportion;
 pub mod batches;
 pub mod corpus;
+pub mod declared;
 pub mod fetch;
 pub mod ingest;
 pub mod manifest;
 pub mod mixture;
 pub mod ngram;
 pub mod overlap;
+pub mod phases;
 pub mod source;
 pub mod split;
 pub mod stream;
 pub mod synth;
 pub mod tokenised;
 pub mod tokenizer;
+pub mod weighting;
 pub mod windows;
 
 pub use batches::{Batch, Batches};
 pub use corpus::Corpus;
+pub use phases::Phase;
 pub use source::Library;
 pub use stream::{Stream, Subset, SubsetKind};
 pub use tokenizer::Tokenizer;
+pub use weighting::Weighting;
 pub use windows::EvalWindows;
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +107,12 @@ pub struct Share {
     /// What is trained on of the corpus; a mixture's only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<Subset>,
+    /// Passes over it that a run makes at most, above 0; a mixture's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_epochs: Option<f64>,
+    /// Tokens of it that a run trains on at most; a mixture's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
 }
 
 impl Share {
@@ -111,12 +123,31 @@ impl Share {
             weight,
             domain: None,
             subset: None,
+            max_epochs: None,
+            max_tokens: None,
         }
     }
 
     /// What an entry of a mixture is called.
     pub fn name(&self) -> &str {
         self.domain.as_deref().unwrap_or(&self.corpus)
+    }
+
+    /// Whether a run may draw only so much of it.
+    pub fn is_capped(&self) -> bool {
+        self.max_epochs.is_some() || self.max_tokens.is_some()
+    }
+
+    /// Whole rows of `block_size` tokens that its caps allow, of a stream of `tokens`.
+    pub fn most_rows(&self, tokens: u64, block_size: usize) -> u64 {
+        let epochs = self.max_epochs.map(|n| (n * tokens as f64) as u64);
+        let most = epochs
+            .unwrap_or(u64::MAX)
+            .min(self.max_tokens.unwrap_or(u64::MAX));
+        match most {
+            u64::MAX => u64::MAX,
+            most => most / block_size as u64,
+        }
     }
 }
 
@@ -141,6 +172,12 @@ pub struct DataConfig {
     /// as the target of the token before it, and as an input.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub token_noise: f64,
+    /// Where weights come from; a resolved run has them as plain numbers.
+    #[serde(default, skip_serializing_if = "Weighting::is_given")]
+    pub weighting: Weighting,
+    /// Other weights from some step on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
 }
 
 fn is_zero(x: &f64) -> bool {
@@ -214,6 +251,25 @@ pub struct Realised {
     pub epochs: f64,
     /// Fraction of all tokens, 0 to 1.
     pub share: f64,
+    /// What the weights say that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<f64>,
+    /// The same by stretches of steps, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<RealisedPhase>,
+}
+
+/// What one stretch of a run drew from one corpus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RealisedPhase {
+    /// Its first step, counted from 0.
+    pub from_step: u64,
+    /// The step after its last that is done.
+    pub to_step: u64,
+    pub tokens: u64,
+    /// Fraction of the stretch's tokens, 0 to 1.
+    pub share: f64,
+    pub declared: f64,
 }
 
 #[cfg(test)]

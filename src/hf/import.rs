@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     checkpoint::{self, CheckpointConfig},
-    data::{BatchConfig, DataConfig, Targets, Tokenizer, tokenizer::files as tokenizers},
+    data::{
+        BatchConfig, DataConfig, Targets, Tokenizer, Weighting, tokenizer::files as tokenizers,
+    },
     device::DeviceClass,
     digest::{sha256_file, sha256_json},
     error::{Error, Result},
@@ -392,6 +394,8 @@ fn run(model: GptConfig, vocab_size: usize, tokenizer: &Tokenizer) -> Run {
             mixture: Vec::new(),
             vocabulary: Vec::new(),
             token_noise: 0.0,
+            weighting: Weighting::Given,
+            phases: Vec::new(),
         },
         model,
         batch: BatchConfig {

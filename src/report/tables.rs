@@ -264,23 +264,39 @@ pub fn pairs(verdict: &Verdict) -> Table {
     }
 }
 
-/// What the first seed's trial of each arm drew. Every seed draws the same number of rows from each
+/// What the first seed's trial of each arm drew, beside what its weights declared. Every seed draws the same number of rows from each
 /// corpus, give or take one.
 pub fn realised<'a>(arms: impl Iterator<Item = (&'a str, Option<&'a Outcome>)>) -> Table {
     let mut rows = Vec::new();
     for (arm, outcome) in arms {
         for part in outcome.map_or(&[][..], |outcome| &outcome.realised) {
-            rows.push(vec![
-                arm.into(),
-                part.corpus.clone(),
-                part.tokens.to_string(),
-                format!("{:.1}%", 100.0 * part.share),
-                format!("{:.2}", part.epochs),
-            ]);
+            let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+            let row = |what: String, tokens: u64, shares: (f64, Option<f64>), epochs: f64| {
+                vec![
+                    arm.into(),
+                    what,
+                    tokens.to_string(),
+                    percent(shares.0),
+                    shares.1.map_or(NONE.into(), percent),
+                    format!("{epochs:.2}"),
+                ]
+            };
+            let shares = (part.share, part.declared);
+            rows.push(row(part.corpus.clone(), part.tokens, shares, part.epochs));
+            for phase in &part.phases {
+                let (from, to) = (phase.from_step, phase.to_step - 1);
+                let epochs = part.epochs * phase.tokens as f64 / part.tokens.max(1) as f64;
+                rows.push(row(
+                    format!("{}, steps {from} to {to}", part.corpus),
+                    phase.tokens,
+                    (phase.share, Some(phase.declared)),
+                    epochs,
+                ));
+            }
         }
     }
     Table {
-        head: words(&["arm", "corpus", "tokens", "share", "epochs"]),
+        head: words(&["arm", "corpus", "tokens", "share", "declared", "epochs"]),
         rows,
     }
 }

@@ -160,8 +160,8 @@ fn frozen_keys(key: &str, place: &Place) -> Result<()> {
 fn share_what_is_measured(set_by: &Places, proposal: &Proposal, arms: &mut [Arm]) {
     let mut trained = BTreeSet::new();
     for arm in arms.iter() {
-        let mixture = arm.recipe.data.mixture.iter();
-        trained.extend(mixture.filter(|s| s.weight > 0.0).map(|s| s.corpus.clone()));
+        let of_arm = arm.recipe.data.trained().into_iter();
+        trained.extend(of_arm.map(|share| share.corpus.clone()));
     }
     let eval = match proposal.decision.eval.is_empty() {
         false => proposal.decision.eval.clone(),

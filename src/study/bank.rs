@@ -29,13 +29,8 @@ pub struct Kin {
 impl Kin {
     pub fn of(run: &Run) -> Self {
         let octave = |n: u64| n.max(1).ilog2();
-        let mut trained: Vec<String> = run
-            .data
-            .mixture
-            .iter()
-            .filter(|share| share.weight > 0.0)
-            .map(|share| share.corpus.clone())
-            .collect();
+        let of_run = run.data.trained().into_iter();
+        let mut trained: Vec<String> = of_run.map(|share| share.corpus.clone()).collect();
         trained.dedup();
         Self {
             size: octave(run.model.n_params(run.vocab_size)),

@@ -98,7 +98,7 @@ pub fn confounded(control: &Run, arm: &Run, factor: &str) -> Option<String> {
         return None;
     }
     let parts = |run: &Run| -> BTreeMap<String, (f64, SubsetKind)> {
-        let trained = run.data.mixture.iter().filter(|share| share.weight > 0.0);
+        let trained = run.data.trained().into_iter();
         trained
             .map(|share| {
                 let subset = share.subset.filter(|subset| subset.fraction < 1.0);

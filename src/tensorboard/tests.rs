@@ -52,6 +52,8 @@ fn data(step: u64) -> Record {
         tokens: step * 768,
         epochs: 0.5,
         share: 1.0,
+        declared: None,
+        phases: Vec::new(),
     }];
     Record::Data(DataRecord { step, corpora })
 }

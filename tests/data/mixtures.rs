@@ -15,7 +15,7 @@ fn furthest(weights: &[f64], seed: u64, rows: u64) -> f64 {
     let mut counts = vec![0u64; weights.len()];
     let mut furthest = 0f64;
     for row in 0..rows {
-        counts[plan.corpus(row)] += 1;
+        counts[plan.corpus(row, &[])] += 1;
         for (count, weight) in counts.iter().zip(weights) {
             furthest = furthest.max((*count as f64 - weight * (row + 1) as f64).abs());
         }
@@ -65,6 +65,8 @@ fn realised_is_what_the_rows_say() {
                 tokens: rows[i] * 8,
                 epochs: (rows[i] * 8) as f64 / c[i].train().len() as f64,
                 share: rows[i] as f64 / (6 * steps).max(1) as f64,
+                declared: Some(parts[i].0),
+                phases: Vec::new(),
             })
             .collect();
         assert_eq!(batches.realised(steps), expected);
