@@ -3,6 +3,7 @@
 pub mod added;
 pub mod answers;
 pub mod batches;
+pub mod clean;
 pub mod corpus;
 pub mod fetch;
 pub mod ingest;
@@ -10,6 +11,7 @@ pub mod manifest;
 pub mod mixture;
 pub mod ngram;
 pub mod overlap;
+pub mod reading;
 pub mod source;
 pub mod split;
 pub mod stream;
@@ -17,6 +19,7 @@ pub mod synth;
 pub mod tokenised;
 pub mod tokenizer;
 pub mod windows;
+pub mod words;
 
 pub use batches::{Batch, Batches};
 pub use corpus::Corpus;
