@@ -21,7 +21,7 @@ use windtunnel::{
     data::{
         Corpus, Library, Tokenizer,
         added::ToAdd,
-        clean::{self, Cleaning, Job, Record},
+        clean::{Cleaning, Job, NEAR, Record, clean as run_clean},
         ingest::{Settings, silent},
         synth::{GRAMMARS, generate},
     },
@@ -81,7 +81,7 @@ impl Bench {
             against: &[],
             settings,
         };
-        clean::clean(&self.library, &job, &mut silent)
+        run_clean(&self.library, &job, &mut silent)
     }
 
     fn clean(&self, source: &str, name: &str, cleaning: &Cleaning) -> Record {
@@ -172,7 +172,7 @@ fn speeches(n: usize) -> Vec<String> {
     let syllables = [
         "ba", "ne", "lor", "tis", "qua", "mi", "rend", "o", "shu", "vel", "ka", "dun",
     ];
-    let mut word = |rng: &mut Rng| -> String {
+    let word = |rng: &mut Rng| -> String {
         let n = 1 + rng.below(3);
         (0..n).map(|_| syllables[rng.below(12) as usize]).collect()
     };
@@ -210,7 +210,7 @@ fn edited(text: &str, percent: usize, vocabulary: &[String], rng: &mut Rng) -> S
 fn both() -> Cleaning {
     Cleaning {
         exact: true,
-        near: Some(clean::NEAR),
+        near: Some(NEAR),
         shared_runs: 1,
         ..Cleaning::default()
     }

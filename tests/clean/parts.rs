@@ -91,32 +91,39 @@ fn a_text_without_blank_lines_is_cleaned_by_lines_and_keeps_them() {
 }
 
 #[test]
-fn documents_without_text_or_in_one_huge_line_do_no_harm() {
+fn documents_without_words_or_in_one_huge_line_do_no_harm() {
     let bench = Bench::new();
     let mut documents = speeches(200);
     documents[0] = "!!! ??? ---".into();
     documents[1] = "*** ###".into();
     documents[2] = "x".repeat(5 << 20);
     documents[3] = "y ".repeat(2 << 20);
+    bench.add_rows("raw", &documents);
+    let record = bench.clean("raw", "clean", &both());
+    assert!(record.removed.is_empty(), "{:?}", record.removed);
+    assert_eq!(bench.documents("clean"), bench.documents("raw"));
+}
+
+#[test]
+fn a_document_of_white_space_is_left_out_and_one_too_long_for_a_row_is_refused() {
+    let bench = Bench::new();
+    let mut documents = speeches(600);
+    documents[100] = "\"".repeat(30_000);
     bench.add_file(
         "raw",
         "raw.txt",
-        &format!("\n\n \n\n{}", documents.join("\n\n")),
+        &format!("\n \n\n{}", documents.join("\n\n")),
     );
     let record = bench.clean("raw", "clean", &both());
-    let removed = record
-        .removed
-        .iter()
-        .map(|r| (r.transform.as_str(), r.documents.sum()));
+    let removed = record.removed.iter();
+    let removed = removed.map(|r| (r.transform.as_str(), r.documents.sum()));
     assert_eq!(removed.collect::<Vec<_>>(), [("empty", 1)]);
-    assert_eq!(record.documents.kept.sum(), 200);
     let short = Settings {
-        longest_bytes: 1 << 20,
+        longest_bytes: 40_000,
         ..Settings::default()
     };
-    let error = bench
-        .clean_with(("raw", "short"), &both(), &short)
-        .unwrap_err();
-    assert!(error.remedy.contains("--filter max_bytes="), "{error}");
+    let error = bench.clean_with(("raw", "short"), &both(), &short);
+    let error = error.unwrap_err();
+    assert!(error.remedy.contains("--filter max_bytes=5000"), "{error}");
     assert!(!bench.path("home/clean/.short.building").exists());
 }
