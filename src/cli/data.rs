@@ -1,16 +1,12 @@
-//! `windtunnel data list|fetch|add|synth|stat`
+//! `windtunnel data list|fetch|add|synth`
 
-use super::{Global, output::Output};
+use super::{Global, clean, output::Output, stat};
 use crate::{
     data::{
-        Corpus, Library, Tokenizer,
+        Library, Tokenizer,
         added::{Addition, ToAdd},
-        answers,
         fetch::{self, FetchRecipe},
-        ingest::{Format, Settings},
-        ngram,
-        source::Source,
-        split::Part,
+        ingest::Format,
         synth::{self, GRAMMARS},
     },
     error::{Error, Result, nearest},
@@ -31,8 +27,10 @@ pub enum Command {
     Add(AddArgs),
     /// Write a built-in corpus to a file
     Synth(SynthArgs),
-    /// Sizes, parts and n-gram floors of a corpus
-    Stat(StatArgs),
+    /// Make a corpus of another one without duplicates, scraps, or text of benchmarks
+    Clean(clean::Args),
+    /// Sizes, bytes per token, duplicates and n-gram floors of corpora, and what they share
+    Stat(stat::Args),
 }
 
 #[derive(clap::Args)]
@@ -73,17 +71,6 @@ pub struct SynthArgs {
     seed: u64,
 }
 
-#[derive(clap::Args)]
-pub struct StatArgs {
-    corpus: String,
-    /// byte, char, a name from `tokenizer train`, or the path of a tokenizer.json
-    #[arg(long, default_value = "char")]
-    tokenizer: String,
-    /// Longest n-gram of the Witten-Bell floors
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=8))]
-    orders: u8,
-}
-
 pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
     let library = Library::new(&global.home);
     match command {
@@ -91,7 +78,8 @@ pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
         Command::Fetch { corpus } => bring(global, corpus, output),
         Command::Add(args) => add(global, &library, args, output),
         Command::Synth(args) => write(args, output),
-        Command::Stat(args) => stat(global, &library, args, output),
+        Command::Clean(args) => clean::run(global, &library, args, output),
+        Command::Stat(args) => stat::run(global, &library, args, output),
     }
 }
 
@@ -280,109 +268,4 @@ fn write(args: &SynthArgs, output: Output) -> Result<()> {
         &format!("{}: {} bytes", args.file.display(), text.len()),
     );
     Ok(())
-}
-
-/// Of longer parts the floors are of their beginnings: counts of n-grams are held in memory.
-const FLOOR_BYTES: [usize; 2] = [16 << 20, 2 << 20];
-
-fn stat(global: &Global, library: &Library, args: &StatArgs, output: Output) -> Result<()> {
-    library.check(&args.corpus)?;
-    let source = library.source(&args.corpus, &mut |_, _| {})?;
-    let mut watch = super::ingest::bar(output);
-    let settings = Settings::default();
-    let characters = match args.tokenizer.as_str() {
-        "char" => source.characters(&global.home, &settings, &mut *watch)?,
-        _ => String::new(),
-    };
-    let tokenizer = super::tokenizer::named(&global.home, &args.tokenizer, &characters)?;
-    let corpus = Corpus::open_with(&global.home, &source, &tokenizer, &settings, &mut *watch)?;
-    let counts = corpus.manifest();
-    let train = beginning(&corpus, Part::Train, &tokenizer, FLOOR_BYTES[0]);
-    let validation = beginning(&corpus, Part::Validation, &tokenizer, FLOOR_BYTES[1]);
-    let orders = usize::from(args.orders);
-    let floors = ngram::floors(train.as_bytes(), validation.as_bytes(), orders);
-    let mut text = counted(&source, &corpus, tokenizer.vocab_size());
-    let used = [train.len() as u64, validation.len() as u64];
-    let of = match used == [counts.train.bytes, counts.validation.bytes] {
-        true => String::new(),
-        false => format!(
-            ", of the first {} bytes to train on and the first {} for validation",
-            used[0], used[1]
-        ),
-    };
-    text += &format!("  n-gram floors on the validation part (Witten-Bell, nats per byte{of})\n");
-    for (idx, floor) in floors.iter().enumerate() {
-        text += &format!("    order {}  {floor:.4}\n", idx + 1);
-    }
-    let prefix = source.answers.as_ref();
-    let guess =
-        prefix.and_then(|prefix| answers::guess(prefix, [train.as_str()], [validation.as_str()]));
-    if let Some(guess) = &guess {
-        text += &format!(
-            "  answers    {} train, {} validation; always the commonest, {:?}: {:.1}% right\n",
-            guess.train,
-            guess.validation,
-            guess.answer,
-            100.0 * guess.right
-        );
-    }
-    output.result(
-        "windtunnel.data_stat.v1",
-        &json!({
-            "corpus": args.corpus,
-            "origin": source.origin,
-            "licence": source.licence,
-            "sha256": source.digest,
-            "documents": { "train": counts.train.documents, "test": counts.test.documents, "validation": counts.validation.documents },
-            "bytes": { "train": counts.train.bytes, "validation": counts.validation.bytes },
-            "tokens": { "train": counts.train.tokens, "validation": counts.validation.tokens },
-            "vocabulary": tokenizer.vocab_size(),
-            "floors_of_bytes": { "train": used[0], "validation": used[1] },
-            "floors_nats_per_byte": floors,
-            "answers": guess,
-        }),
-        &text,
-    );
-    Ok(())
-}
-
-/// Where a corpus is from and how large it is, for people.
-fn counted(source: &Source, corpus: &Corpus, vocab_size: usize) -> String {
-    let counts = corpus.manifest();
-    format!(
-        "{}\n  origin     {}\n  licence    {}\n  sha256     {}\n  documents  {} train, {} test, {} validation\n  bytes      {} train, {} validation\n  tokens     {} train, {} validation; vocabulary {vocab_size}\n",
-        source.name,
-        source.origin,
-        source.licence,
-        source.digest,
-        counts.train.documents,
-        counts.test.documents,
-        counts.validation.documents,
-        counts.train.bytes,
-        counts.validation.bytes,
-        counts.train.tokens,
-        counts.validation.tokens,
-    )
-}
-
-/// The first documents of a part as text, about so many bytes.
-fn beginning(corpus: &Corpus, part: Part, tokenizer: &Tokenizer, most: usize) -> String {
-    let ids = match part {
-        Part::Train => corpus.train(),
-        Part::Test => corpus.locked_test(),
-        Part::Validation => corpus.validation(),
-    };
-    let sizes = tokenizer.bytes_per_id();
-    let (mut bytes, mut end) = (0, 0);
-    while end < ids.len() && bytes < most {
-        bytes += sizes[usize::from(ids[end])] as usize;
-        end += 1;
-    }
-    let mut text = tokenizer.decode(&ids[..end]);
-    if end < ids.len() {
-        // The last token may end within a character.
-        let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-        text.truncate(whole);
-    }
-    text
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod calibrate;
 mod campaign;
+mod clean;
 mod compare;
 mod data;
 mod doctor;
@@ -23,6 +24,7 @@ mod report;
 mod run;
 mod sample;
 mod show;
+mod stat;
 mod study;
 mod tokenizer;
 mod train;
@@ -103,7 +105,7 @@ enum Command {
     Compare(compare::Args),
     /// Write a study's report again, or a run's as a page
     Report(report::Args),
-    /// Corpora: list, fetch, add, synth, stat
+    /// Corpora: list, fetch, add, clean, synth, stat
     #[command(subcommand)]
     Data(data::Command),
     /// Tokenizers: train, list, show

@@ -44,12 +44,38 @@ pub struct Added {
     pub tokenizer: Option<TokenizerOf>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SourceFile>,
+    /// Of a corpus that cleaning made; its paths are seen from the home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleaned: Option<CleanedOf>,
+}
+
+/// What a cleaned corpus was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanedOf {
+    pub corpus: String,
+    pub licence: String,
+    /// Documents that it had.
+    pub documents: u64,
+    pub kept: u64,
 }
 
 impl Added {
+    /// Whose licence holds: that of what was cleaned, or one that we can't know.
+    pub fn licence(&self) -> &str {
+        let cleaned = self.cleaned.as_ref();
+        cleaned.map_or("yours to say", |of| &of.licence)
+    }
+
     /// One line about it.
     pub fn about(&self) -> String {
         let path = self.path.display();
+        if let Some(of) = &self.cleaned {
+            return format!(
+                "\"{}\" cleaned: {} of {} documents",
+                of.corpus, of.kept, of.documents
+            );
+        }
         match (self.format, self.files.len()) {
             (None, _) => path.to_string(),
             (Some(format), 1) => format!("{path}, {}", format.name()),
@@ -166,6 +192,7 @@ impl Library {
                 field: stream.field,
                 tokenizer: stream.tokenizer,
                 files: stream.files,
+                cleaned: None,
             },
             scan: Some(scan),
             left_out: found.left_out,
@@ -198,7 +225,7 @@ impl Library {
     }
 
     /// Errors when a corpus can't have this name.
-    fn check_new(&self, name: &str) -> Result<()> {
+    pub fn check_new(&self, name: &str) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             return Err(Error::input(
@@ -234,19 +261,36 @@ impl Library {
     pub(super) fn read_added(&self, name: &str) -> Result<Added> {
         let path = self.home.join("sources").join(format!("{name}.toml"));
         let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?;
-        toml::from_str(&text).map_err(|e| {
+        let added: Added = toml::from_str(&text).map_err(|e| {
             Error::input(
                 path.display().to_string(),
                 format!("not a record of an added corpus: {}", e.message()),
                 "delete this file and add the corpus again with `windtunnel data add`",
             )
+        })?;
+        Ok(match added.cleaned {
+            None => added,
+            Some(_) => self.seen_from_here(added),
         })
+    }
+
+    /// The paths of a record that are seen from the home.
+    fn seen_from_here(&self, mut added: Added) -> Added {
+        let files = added.files.iter_mut().map(|file| &mut file.path);
+        for path in files.chain([&mut added.path]) {
+            *path = self.home.join(&*path);
+        }
+        added
     }
 
     /// The added corpus of this name. Errors when its files are not the ones that they were.
     pub(super) fn added_source(&self, name: &str) -> Result<Source> {
         let added = self.read_added(name)?;
-        let origin = added.path.display().to_string();
+        let origin = match &added.cleaned {
+            None => added.path.display().to_string(),
+            Some(of) => format!("\"{}\" cleaned, {}", of.corpus, added.path.display()),
+        };
+        let licence = added.licence().to_string();
         let (text, digest) = match stream(&added) {
             Some(stream) => {
                 let found = found_files::find(&added.path, Some(stream.format));
@@ -280,7 +324,7 @@ impl Library {
             digest,
             split: added.split,
             origin,
-            licence: "yours to say".into(),
+            licence,
             answers: added.answers.clone(),
         })
     }
@@ -316,6 +360,7 @@ fn one_text(given: &str, path: &Path, file: &Path, to_add: &ToAdd) -> Result<Add
         field: String::new(),
         tokenizer: None,
         files: Vec::new(),
+        cleaned: None,
     })
 }
 

@@ -1,15 +1,18 @@
 //! How much of a corpus's validation text stands in what is trained on: whole documents, and runs of
-//! 13 words (the length that Brown et al. 2020, "Language Models are Few-Shot Learners", use).
+//! 13 [`words`].
 //!
 //! Texts of one kind share phrases, so some overlap is natural: of the built-in corpora, up to 9% of
 //! the runs and 4% of the passages. Copies are another matter: see [`Overlap::is_leak`].
 
-use super::{corpus::Corpus, split::Part, tokenizer::Tokenizer};
+use super::{
+    corpus::Corpus,
+    split::Part,
+    tokenizer::Tokenizer,
+    words::{RUN, hashes, runs, whole, words},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
-/// Words in a run; a document with fewer is too short to be called a copy.
-pub const RUN: usize = 13;
 /// Words in a passage, at most: what of a long document is judged at once.
 const PASSAGE: usize = 100;
 /// A passage with this share of its runs in the training text is covered.
@@ -74,7 +77,7 @@ impl Overlap {
 
 /// A validation document, ready to be looked for.
 struct Sought {
-    text: Vec<String>,
+    text: String,
     /// Of every run, in order.
     runs: Vec<u64>,
     whole: u64,
@@ -84,15 +87,12 @@ struct Sought {
 /// `tokenizer`'s tokens.
 pub fn overlap(trained: &Corpus, held_out: &Corpus, tokenizer: &Tokenizer) -> Overlap {
     let sought: Vec<Sought> = texts(held_out, Part::Validation, tokenizer)
-        .map(|text| words(&text))
-        .filter(|text| text.len() >= RUN)
-        .map(|text| {
-            let hashes: Vec<u64> = text.iter().map(|word| hash(word)).collect();
-            Sought {
-                runs: runs(&hashes).collect(),
-                whole: whole(&hashes),
-                text,
-            }
+        .map(|text| (hashes(&text), text))
+        .filter(|(hashes, _)| hashes.len() >= RUN)
+        .map(|(hashes, text)| Sought {
+            runs: runs(&hashes).collect(),
+            whole: whole(&hashes),
+            text,
         })
         .collect();
     let all_runs = sought.iter().flat_map(|document| &document.runs);
@@ -100,7 +100,7 @@ pub fn overlap(trained: &Corpus, held_out: &Corpus, tokenizer: &Tokenizer) -> Ov
     let documents: HashSet<u64> = sought.iter().map(|document| document.whole).collect();
     let mut copied: HashSet<u64> = HashSet::new();
     for text in texts(trained, Part::Train, tokenizer) {
-        let hashes: Vec<u64> = words(&text).iter().map(|word| hash(word)).collect();
+        let hashes = hashes(&text);
         if documents.contains(&whole(&hashes)) {
             copied.insert(whole(&hashes));
         }
@@ -145,8 +145,8 @@ fn count(
         overlap.passages += 1;
         overlap.covered += u64::from(is_covered);
         if (is_covered || is_copied) && overlap.examples.len() < EXAMPLES {
-            let words = document.text.iter().skip(idx * per_passage);
-            let words: Vec<&str> = words.take(EXAMPLE_WORDS).map(String::as_str).collect();
+            let words = words(&document.text).skip(idx * per_passage);
+            let words: Vec<String> = words.take(EXAMPLE_WORDS).map(str::to_lowercase).collect();
             overlap.examples.push(words.join(" "));
         }
     }
@@ -166,61 +166,4 @@ fn texts<'a>(
     let mut starts: Vec<usize> = corpus.documents(part).collect();
     starts.push(tokens.len());
     (1..starts.len()).map(move |i| tokenizer.decode(&tokens[starts[i - 1]..starts[i]]))
-}
-
-/// Letters and digits, in lower case: punctuation and line breaks do not hide a copy.
-fn words(text: &str) -> Vec<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric());
-    let words = words.filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
-}
-
-/// FNV-1a, of 64 bits.
-fn hash(word: &str) -> u64 {
-    word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A document's hash: a polynomial in its words' hashes.
-fn whole(hashes: &[u64]) -> u64 {
-    let sum = |sum: u64, hash: &u64| sum.wrapping_mul(FACTOR).wrapping_add(*hash);
-    hashes.iter().fold(hashes.len() as u64, sum)
-}
-
-/// The hash of every run of 13 words, each from the one before.
-fn runs(hashes: &[u64]) -> impl Iterator<Item = u64> + '_ {
-    let leaving = (0..RUN).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
-    let mut sum = 0u64;
-    hashes.iter().enumerate().filter_map(move |(i, hash)| {
-        sum = sum.wrapping_mul(FACTOR).wrapping_add(*hash);
-        if i >= RUN {
-            sum = sum.wrapping_sub(hashes[i - RUN].wrapping_mul(leaving));
-        }
-        (i + 1 >= RUN).then_some(sum)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_has_one_hash_wherever_it_stands() {
-        let text: Vec<u64> = (0..40).map(|i| hash(&format!("w{}", i % 17))).collect();
-        let all: Vec<u64> = runs(&text).collect();
-        assert_eq!(all.len(), 40 - RUN + 1);
-        assert_eq!(all[3], runs(&text[3..]).next().unwrap());
-        // Word 17 is word 0 again.
-        assert_eq!(all[0], all[17]);
-        assert_ne!(all[0], all[1]);
-        assert_eq!(runs(&text[..RUN - 1]).count(), 0);
-    }
-
-    #[test]
-    fn words_are_the_same_however_they_are_set() {
-        assert_eq!(words("Ah, \"Café\"\n\n 12."), ["ah", "café", "12"]);
-    }
 }

@@ -3,12 +3,11 @@
 use super::{
     fetch::{self, FetchRecipe},
     ingest::{
-        Format, Position, Progress, Settings, Stream, Watch,
+        Format, Settings, Stream, Watch,
         decode::Compression,
-        documents::Documents,
         scan::{self, Subject},
     },
-    split::{self, Part},
+    split::Part,
     synth,
 };
 use crate::{
@@ -124,44 +123,11 @@ impl Source {
         take: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
         let settings = Settings::default();
-        let stream = match &self.text {
-            Text::Whole(text) => {
-                let parts = split::split(text, &self.split)?;
-                let mut documents = parts[Part::Train as usize].iter();
-                return documents.try_for_each(|document| take(document.0));
-            }
-            Text::Files(stream) if stream.format == Format::Tokens => {
-                return Err(Error::input(
-                    format!("corpus \"{}\"", self.name),
-                    "holds tokens, not text",
-                    "add the text that they were made of, and name that",
-                ));
-            }
-            Text::Files(stream) => stream,
-        };
-        let subject = Subject {
-            name: &self.name,
-            stream,
-            rule: &self.split,
-            tokenizer: None,
-        };
-        let scan = scan::kept(home, &subject, &settings, watch)?;
-        let mut documents =
-            Documents::open(stream, &self.split, &scan, Position::START, &settings)?;
-        let mut progress = Progress {
-            doing: "read",
-            name: self.name.clone(),
-            done: 0,
-            all: stream.bytes(),
-        };
-        while let Some(document) = documents.read_next()? {
-            if document.part == Part::Train {
-                take(&document.text)?;
-            }
-            progress.done = documents.read();
-            watch(&progress)?;
-        }
-        Ok(())
+        let reading = self.reading(home, &settings, watch)?;
+        reading.documents(watch, &mut |document, part| match part {
+            Part::Train => take(&document),
+            Part::Test | Part::Validation => Ok(()),
+        })
     }
 }
 
@@ -169,7 +135,7 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Listed {
     pub name: String,
-    /// "built in", "to fetch", "fetched" or "added".
+    /// "built in", "to fetch", "fetched", "added" or "cleaned".
     pub state: String,
     pub about: String,
     pub licence: String,
@@ -219,11 +185,12 @@ impl Library {
         }
         for name in self.added()? {
             let added = self.read_added(&name)?;
+            let is_cleaned = added.cleaned.is_some();
             listed.push(Listed {
                 name,
-                state: "added".into(),
+                state: if is_cleaned { "cleaned" } else { "added" }.into(),
                 about: added.about(),
-                licence: "yours to say".into(),
+                licence: added.licence().into(),
             });
         }
         Ok(listed)

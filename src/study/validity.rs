@@ -64,7 +64,7 @@ fn searched(
     (trained, held_out): (&Arc<Corpus>, &Arc<Corpus>),
     tokenizer: &Tokenizer,
 ) -> Result<(PathBuf, Overlap)> {
-    let of = sha256_json(&("overlap.v1", trained.digest(), held_out.digest()));
+    let of = sha256_json(&("overlap.v2", trained.digest(), held_out.digest()));
     let path = home.join("overlaps").join(format!("{}.json", &of[..16]));
     if path.exists() {
         let kept: Overlap = files::read_json(&path, "delete this file; it is made again")?;

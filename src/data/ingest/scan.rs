@@ -65,7 +65,8 @@ impl Subject<'_> {
 }
 
 impl Scan {
-    fn new(subject: &Subject) -> Self {
+    /// Of a stream that was not gone through.
+    pub fn unread(subject: &Subject) -> Self {
         Self {
             schema: SCHEMA.into(),
             of: subject.key(),
@@ -122,7 +123,7 @@ pub fn keep(home: &Path, subject: &Subject, scan: &Scan) -> Result<()> {
 /// Reads a stream through. Errors at the first thing in it that can't be used, and when it is too
 /// short for three parts.
 pub fn scan(subject: &Subject, settings: &Settings, watch: &mut Watch) -> Result<Scan> {
-    let mut scan = Scan::new(subject);
+    let mut scan = Scan::unread(subject);
     let stream = subject.stream;
     if stream.format == Format::Tokens {
         tokens::scan(subject, &mut scan, watch)?;
