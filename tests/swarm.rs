@@ -1,6 +1,7 @@
 //! Swarms: arms that are drawn from a space of mixtures and rates.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use serde_json::Value;
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use tempfile::TempDir;
 use windtunnel::study::proposal::Study;
 
@@ -238,5 +239,189 @@ fn a_space_that_contradicts_itself_is_refused_where_it_stands() {
             "{space}: {}",
             error.place
         );
+    }
+}
+
+/// What a command prints with `--json` in a folder; it must succeed.
+fn json(folder: &Path, args: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+        .args(args)
+        .args([
+            "--home",
+            "home",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--json",
+        ])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
+    let folder = folder();
+    let space = "[space]\ncorpora = [\"tales\", \"sums\", \"facts\"]\npoints = 10\nheld_back = 5\n";
+    write(folder.path(), space);
+    let run = json(folder.path(), &["run", "swarm.toml"]);
+    let why = run["verdict"]["exploratory"][0].as_str().unwrap();
+    assert!(why.contains("swarm"), "{why}");
+    let report = fs::read_to_string(folder.path().join(run["report"].as_str().unwrap())).unwrap();
+    // 10 points, 5 held back, three corpora alone, natural and even shares.
+    let ranked = report.split("## The points, best first").nth(1).unwrap();
+    let rows: Vec<&str> = ranked
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .take(22)
+        .collect();
+    let value = |row: &str| row.split(" | ").nth(2).unwrap().parse::<f64>().unwrap();
+    let values: Vec<f64> = rows[2..].iter().map(|row| value(row)).collect();
+    assert_eq!(values.len(), 20);
+    assert!(values.is_sorted(), "{values:?}");
+
+    let fit = json(
+        folder.path(),
+        &[
+            "fit",
+            "mixture",
+            "--study",
+            "swarm",
+            "--law",
+            "log-linear",
+            "--plot",
+            "simplex.svg",
+        ],
+    );
+    assert_eq!(
+        (&fit["runs"], &fit["fits"][0]["tests"][0]["n"]),
+        (&15.into(), &5.into())
+    );
+    let goal: Vec<f64> = fit["goal"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| g["weight"].as_f64().unwrap())
+        .collect();
+    assert!(
+        goal.iter().all(|w| (w - 1.0 / 3.0).abs() < 1e-9),
+        "{goal:?}"
+    );
+    assert_eq!(fit["goal_tests"][0]["n"], 5);
+    let weights: Vec<f64> = fit["best"]["mixture"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|share| share["value"].as_f64().unwrap())
+        .collect();
+    assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    let svg = fs::read_to_string(folder.path().join("simplex.svg")).unwrap();
+    assert!(svg.starts_with("<svg"));
+    // Every run's mixture and loss is the one that the trial had.
+    let mixtures = fit["measured_mixtures"].as_array().unwrap();
+    assert_eq!(mixtures.len(), 15);
+
+    let next = json(folder.path(), &["next-mixture", "swarm", "--n", "2"]);
+    assert_eq!(next["next"].as_array().unwrap().len(), 2);
+    let new = json(
+        folder.path(),
+        &["new", "study", "better_mix", "--best-mix", "swarm"],
+    );
+    let path = new["path"].as_str().unwrap();
+    let plan = json(folder.path(), &["plan", path]);
+    assert_eq!(plan["arms"].as_array().unwrap().len(), 2);
+    let text = fs::read_to_string(folder.path().join(path)).unwrap();
+    let study: toml::Table = toml::from_str(&text).unwrap();
+    let shares = study["arms"]["foretold"]["set"]["data.mixture"]
+        .as_array()
+        .unwrap();
+    let domains = fit["domains"].as_array().unwrap().iter().zip(&weights);
+    for (domain, weight) in domains.filter(|(_, weight)| **weight > 5e-5) {
+        let share = shares
+            .iter()
+            .find(|share| share["corpus"].as_str() == domain.as_str());
+        let written = share.unwrap()["weight"].as_float().unwrap();
+        assert!(
+            (written - weight).abs() < 1e-3,
+            "{domain}: {written} {weight}"
+        );
+    }
+    let recipe = new["recipe"].as_str().unwrap();
+    let recipe: toml::Table =
+        toml::from_str(&fs::read_to_string(folder.path().join(recipe)).unwrap()).unwrap();
+    // Seed 1 was the swarm's.
+    assert_eq!(recipe["seed"].as_integer(), Some(2));
+}
+
+#[test]
+fn a_ladder_is_a_study_at_each_size_on_its_own_seeds_and_says_how_much_may_be_claimed() {
+    let folder = folder();
+    let path = folder.path().join("ladder.toml");
+    let text = |ladder: &str| {
+        format!(
+            "name = \"slow\"\nbase = \"recipe.toml\"\n[hypothesis]\nclaim = \"Slow is worse.\"\n[decision]\nmargin = 0.05\nseeds = 3\n\
+             [ladder]\n{ladder}\n[arms.plain]\ncontrol = true\n[arms.slow]\nfactor = \"optimizer.lr\"\nset = {{ \"optimizer.lr\" = 1e-5 }}\n"
+        )
+    };
+    fs::write(&path, text("n_embd = [8, 16, 32]\ntarget = 1e5")).unwrap();
+    let run = json(folder.path(), &["run", "ladder.toml"]);
+    let rungs = run["ladder"]["rungs"].as_array().unwrap();
+    assert_eq!(rungs.len(), 3);
+    let sizes: Vec<u64> = rungs
+        .iter()
+        .map(|rung| rung["parameters"].as_u64().unwrap())
+        .collect();
+    assert!(sizes.is_sorted_by(|a, b| a < b), "{sizes:?}");
+    let seeds: Vec<u64> = rungs
+        .iter()
+        .flat_map(|rung| rung["seeds"].as_array().unwrap())
+        .map(|s| s.as_u64().unwrap())
+        .collect();
+    assert_eq!(seeds, (1..=9).collect::<Vec<_>>());
+    let arm = &run["ladder"]["arms"][0];
+    assert_eq!(
+        (&arm["arm"], &arm["level"]),
+        (&"slow".into(), &"stable".into()),
+        "{arm}"
+    );
+    let at = &arm["by_rate"][0]["transfer"]["at_target"];
+    assert!(at["low"].as_f64().unwrap() > 0.0, "{at}");
+    // Every rung is a study of its own, with its report.
+    assert_eq!(
+        json(folder.path(), &["ls"])["studies"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    assert!(
+        folder
+            .path()
+            .join(run["picture"].as_str().unwrap())
+            .is_file()
+    );
+    // Nothing is trained again.
+    let again = json(folder.path(), &["run", "ladder.toml"]);
+    assert_eq!(again["ladder"], run["ladder"]);
+
+    for (ladder, words) in [
+        ("n_embd = [8]", "1 rungs"),
+        ("n_embd = 8", "a list"),
+        ("n_embd = [8, 16]\nn_head = [1]", "1 values"),
+        ("n_embdd = [8, 16]", "n_embd"),
+        ("n_embd = [8, 16]\ntarget = 0", "target"),
+        ("rates = []", "a list"),
+    ] {
+        fs::write(&path, text(ladder)).unwrap();
+        let loaded = Study::rungs(&path).and_then(|_| Study::load_rung(&path, &[], Some(0)));
+        let error = loaded.unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let said = format!("{error} {}", error.remedy);
+        assert!(said.contains(words), "{ladder}: {said}");
+        assert!(error.place.contains("ladder.toml"), "{}", error.place);
     }
 }

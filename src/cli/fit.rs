@@ -1,6 +1,6 @@
 //! `windtunnel fit mixture|scaling`: laws from tables of finished runs.
 
-mod mixture;
+pub mod mixture;
 mod scaling;
 
 use super::{Global, output::Output};
@@ -19,9 +19,9 @@ pub enum Command {
     Scaling(scaling::Args),
 }
 
-pub fn run(_: &Global, command: &Command, output: Output) -> Result<()> {
+pub fn run(global: &Global, command: &Command, output: Output) -> Result<()> {
     match command {
-        Command::Mixture(args) => mixture::run(args, output),
+        Command::Mixture(args) => mixture::run(global, args, output),
         Command::Scaling(args) => scaling::run(args, output),
     }
 }

@@ -21,11 +21,7 @@ use serde_json::json;
 
 /// Runs every rung to its verdict, and sums them up in a folder of the home. Errors as a study does; what
 /// was trained is kept, and the same command goes on.
-pub fn run(
-    global: &Global,
-    (args, rungs): (&StudyArgs, &[Rung]),
-    output: Output,
-) -> Result<()> {
+pub fn run(global: &Global, (args, rungs): (&StudyArgs, &[Rung]), output: Output) -> Result<()> {
     let whole = Study::load(&args.study, &args.overrides)?;
     let mut judged = Vec::new();
     let mut reports = Vec::new();
@@ -57,7 +53,10 @@ pub fn run(
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "create the folder", &e))?;
     let (data, picture) = (folder.join("ladder.json"), folder.join("ladder.svg"));
     files::write_json(&data, &climb)?;
-    files::replace(&picture, forest(&climb, proposal.decision.margin).as_bytes())?;
+    files::replace(
+        &picture,
+        forest(&climb, proposal.decision.margin).as_bytes(),
+    )?;
     let text = format!(
         "{}picture   {}\ndata      {}\n",
         climb.in_words(),
@@ -77,7 +76,11 @@ fn forest(climb: &Climb, margin: f64) -> String {
         for rung in &climb.rungs {
             let of_rung = &rung.arms[idx];
             names.push(format!("{} {}", arm.arm, rung.label));
-            let values = rung.seeds.iter().copied().zip(of_rung.differences.iter().copied());
+            let values = rung
+                .seeds
+                .iter()
+                .copied()
+                .zip(of_rung.differences.iter().copied());
             let interval = of_rung.effect.map(|e| (e.low, e.mean, e.high));
             rows.push((values.collect(), interval));
         }
@@ -85,7 +88,10 @@ fn forest(climb: &Climb, margin: f64) -> String {
             let Some(at) = rate.transfer.at_target else {
                 continue;
             };
-            names.push(format!("{} foretold at {:.1e}", arm.arm, rate.transfer.target_size));
+            names.push(format!(
+                "{} foretold at {:.1e}",
+                arm.arm, rate.transfer.target_size
+            ));
             rows.push((Vec::new(), Some((at.low, at.value, at.high))));
         }
     }

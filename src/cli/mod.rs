@@ -16,6 +16,7 @@ mod known_answers;
 mod ladder;
 mod ls;
 mod new;
+mod next_mixture;
 mod noise;
 mod output;
 mod plan;
@@ -119,6 +120,8 @@ enum Command {
     /// Laws from tables of finished runs: mixture, scaling
     #[command(subcommand)]
     Fit(fit::Command),
+    /// Propose the mixture that would teach most, by the laws of a finished study
+    NextMixture(next_mixture::Args),
     /// How much trials differ by their seeds, and by which of them
     Noise(noise::Args),
     /// Measure how often verdicts are right: with known answers, or --fast on simulated outcomes
@@ -209,6 +212,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::New(command) => new::run(global, command, output),
         Command::Campaign(args) => campaign::run(global, &args, output),
         Command::Fit(command) => fit::run(global, &command, output),
+        Command::NextMixture(args) => next_mixture::run(global, &args, output),
         Command::Noise(args) => noise::run(global, &args, output),
         Command::Calibrate(args) => calibrate::run(global, &args, output),
         Command::Bench(args) => bench::run(global, args, output),

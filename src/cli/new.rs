@@ -1,12 +1,15 @@
 //! `windtunnel new study|recipe|variant NAME`
 
-use super::{Global, output::Output};
+use super::{Global, fit, output::Output};
 use crate::{
     error::{Error, Result},
     files,
     model::variants,
     report::StudyReport,
-    study::{confirm::confirm, contract::StudyDir},
+    study::{
+        confirm::{Confirmation, confirm, confirm_mixture},
+        contract::StudyDir,
+    },
 };
 use serde_json::json;
 use std::{
@@ -22,6 +25,10 @@ pub enum Command {
         /// The study that confirms the candidate of this one, on fresh seeds, and its recipe
         #[arg(long, value_name = "STUDY")]
         confirm: Option<String>,
+        /// The study that puts the best mixture by the laws of this swarm against its control, on
+        /// fresh seeds, and its recipe
+        #[arg(long, value_name = "STUDY", conflicts_with = "confirm")]
+        best_mix: Option<String>,
     },
     /// A commented recipe file, configs/recipes/NAME.toml
     Recipe { name: String },
@@ -34,7 +41,13 @@ pub fn run(global: &Global, command: Command, output: Output) -> Result<()> {
         Command::Study {
             name,
             confirm: Some(study),
+            ..
         } => confirming(global, (name, study), output),
+        Command::Study {
+            name,
+            best_mix: Some(study),
+            ..
+        } => foretold(global, (name, study), output),
         Command::Study { name, .. } => config("studies", name, output),
         Command::Recipe { name } => config("recipes", name, output),
         Command::Variant { name } => variant(name, output),
@@ -43,9 +56,46 @@ pub fn run(global: &Global, command: Command, output: Output) -> Result<()> {
 
 /// A confirming study with its recipe.
 fn confirming(global: &Global, (name, study): (&str, &str), output: Output) -> Result<()> {
-    plain_name(name)?;
     let dir = StudyDir::find(&global.home, study)?;
     let report = StudyReport::read(&global.home, &dir)?;
+    let text = |base: &str| confirm(&report.contract, &report.verdict, name, base);
+    write_both(name, &text, output)
+}
+
+/// The study of a mixture that laws foretell.
+fn foretold(global: &Global, (name, study): (&str, &str), output: Output) -> Result<()> {
+    let args = fit::mixture::Args::default_for(study);
+    let (found, report) = fit::mixture::of_study(global, (study, &args), output)?;
+    let best: Vec<(String, f64)> = found
+        .best
+        .mixture
+        .iter()
+        .map(|share| (share.domain.clone(), share.weight.value))
+        .collect();
+    let uniform = found
+        .best
+        .beside
+        .iter()
+        .find(|beside| beside.name == "uniform");
+    let effect = uniform.map_or(0.0, |beside| beside.above_best.value);
+    let text = |base: &str| {
+        Ok(confirm_mixture(
+            &report.contract,
+            (&best, effect),
+            name,
+            base,
+        ))
+    };
+    write_both(name, &text, output)
+}
+
+/// A study and its recipe, named alike; `text` makes both, given the recipe as the study sees it.
+fn write_both(
+    name: &str,
+    text: &dyn Fn(&str) -> Result<Confirmation>,
+    output: Output,
+) -> Result<()> {
+    plain_name(name)?;
     let folders = ["recipes", "studies"].map(|kind| PathBuf::from("configs").join(kind));
     let [recipe, study] = folders
         .each_ref()
@@ -53,7 +103,7 @@ fn confirming(global: &Global, (name, study): (&str, &str), output: Output) -> R
     not_there(&recipe)?;
     not_there(&study)?;
     let base = format!("../recipes/{name}.toml");
-    let text = confirm(&report.contract, &report.verdict, name, &base)?;
+    let text = text(&base)?;
     for folder in &folders {
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", &e))?;
     }

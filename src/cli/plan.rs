@@ -32,8 +32,10 @@ pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
         forecast: &forecast,
         sides: &ready.why,
         mixtures: &mixtures,
+        caution: ready.caution.as_deref(),
     };
-    let words = describe(&forecast, &ready.why) + &drawn(&mixtures);
+    let words =
+        describe(&forecast, &ready.why) + &drawn(&mixtures) + &cautions(ready.caution.as_deref());
     output.result("windtunnel.plan.v1", &said, &words);
     forecast.check(&ready.planned.contract, ready.available_bytes)?;
     ready.session.keep_calibration()
@@ -47,6 +49,14 @@ struct Said<'a> {
     sides: &'a Why,
     /// What each arm is going to draw.
     mixtures: &'a [ArmMixture],
+    /// What the study's design leaves open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caution: Option<&'a str>,
+}
+
+/// A caution as a line of the plan.
+pub fn cautions(caution: Option<&str>) -> String {
+    caution.map_or(String::new(), |words| format!("note      {words}\n"))
 }
 
 /// What an arm's trials are going to draw.
@@ -75,7 +85,11 @@ pub fn mixtures(planned: &Planned) -> Result<Vec<ArmMixture>> {
 /// What arms are going to draw, in words; those that draw the same are said once.
 pub fn drawn(mixtures: &[ArmMixture]) -> String {
     let mut text = String::new();
-    for (idx, mixture) in mixtures.iter().enumerate() {
+    let shown = match mixtures.len() > MOST_ARMS {
+        true => FEW_ARMS,
+        false => mixtures.len(),
+    };
+    for (idx, mixture) in mixtures.iter().take(shown).enumerate() {
         let same = |other: &&ArmMixture| other.declared == mixture.declared;
         if mixtures[..idx].iter().any(|other| same(&other)) {
             continue;
@@ -90,12 +104,17 @@ pub fn drawn(mixtures: &[ArmMixture]) -> String {
             text += &format!("          warning: {warning}\n");
         }
     }
+    if shown < mixtures.len() {
+        text += &format!("          and {} more\n", mixtures.len() - shown);
+    }
     text
 }
 
 /// Of more arms than these a terminal shows only a few.
 const MOST_ARMS: usize = 12;
 const FEW_ARMS: usize = 4;
+/// And of pairs of corpora those that share most.
+const MOST_OVERLAPS: usize = 3;
 
 /// A forecast in words, and why so many trials run side by side.
 pub fn describe(f: &Forecast, why: &Why) -> String {
@@ -153,8 +172,14 @@ pub fn describe(f: &Forecast, why: &Why) -> String {
         threads(f.threads),
         why.words()
     );
-    for overlap in &f.overlaps {
+    let mut overlaps: Vec<_> = f.overlaps.iter().collect();
+    overlaps.sort_by(|a, b| b.share().total_cmp(&a.share()));
+    for overlap in overlaps.iter().take(MOST_OVERLAPS) {
         text += &format!("leaks     none: {}\n", overlap.in_words());
+    }
+    if overlaps.len() > MOST_OVERLAPS {
+        let more = overlaps.len() - MOST_OVERLAPS;
+        text += &format!("          nor in {more} other pairs of corpora, which share less\n");
     }
     let s = &f.sight;
     if !s.smallest_sd.is_finite() {

@@ -91,7 +91,9 @@ pub fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<Done> {
     // A study that asks only about trials that are there is held to the same gates.
     if !forecast.frozen || !is_decided(&global.home, contract)? {
         let mixtures = plan::mixtures(&ready.planned)?;
-        output.note(&(plan::describe(&forecast, &ready.why) + &plan::drawn(&mixtures)));
+        let caution = plan::cautions(ready.caution.as_deref());
+        let words = plan::describe(&forecast, &ready.why) + &plan::drawn(&mixtures);
+        output.note(&(words + &caution));
         forecast.check(contract, ready.available_bytes)?;
     }
     let _lock = Home::lock(&global.home)?;

@@ -40,6 +40,8 @@ pub struct Ready {
     pub sides: Sides,
     pub why: Why,
     pub available_bytes: u64,
+    /// What the study's design leaves open.
+    pub caution: Option<String>,
 }
 
 /// Reads, checks and resolves a study. Nothing is trained or frozen.
@@ -71,6 +73,7 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output, effort: Effort) 
         sides: choice.sides,
         why: choice.why,
         available_bytes: Machine::read().available_bytes,
+        caution: study.caution(),
     })
 }
 

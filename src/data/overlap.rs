@@ -56,6 +56,11 @@ impl Overlap {
             || self.covered as f64 > MOST_COVERED * self.passages as f64
     }
 
+    /// Of the validation part's runs of words those that the training part has, 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.shared as f64 / self.runs.max(1) as f64
+    }
+
     /// Counts and an example, in words.
     pub fn in_words(&self) -> String {
         let mut words = format!(
@@ -66,7 +71,7 @@ impl Overlap {
             self.passages,
             self.validation,
             self.train,
-            100.0 * self.shared as f64 / self.runs.max(1) as f64,
+            100.0 * self.share(),
         );
         if let Some(example) = self.examples.first() {
             words += &format!(", such as \"{example} …\"");

@@ -53,6 +53,8 @@ pub struct MixtureFit {
     pub bounds: Bounds,
     pub best: Best,
     pub next: Vec<Next>,
+    /// The goal on runs that no law has seen.
+    pub goal_tests: Vec<GoalTest>,
     pub scatter: Scatter,
     /// Of three domains: the goal all over the simplex.
     pub map: Option<Vec<Cell>>,
@@ -84,6 +86,14 @@ pub struct TargetFit {
 pub struct Test {
     pub runs: String,
     pub law: Law,
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+/// How well the goal is foretold.
+#[derive(Debug, Serialize)]
+pub struct GoalTest {
+    pub runs: String,
     #[serde(flatten)]
     pub scores: Scores,
 }
@@ -137,6 +147,17 @@ pub fn fit_mixture(
     note(&format!("fitting to {replicates} resamplings of the runs"));
     let ensemble = ensemble(runs, &request.goal, &laws, replicates, request.seed)?;
     let prior = natural.clone().unwrap_or_else(|| runs.mean_mixture());
+    let goal_tests = held.iter().map(|held| {
+        let predicted = held.runs.mixtures.iter().map(|m| ensemble.predict(m));
+        GoalTest {
+            runs: held.name.clone(),
+            scores: Scores::of(
+                &predicted.collect::<Vec<_>>(),
+                &request.goal.measured(&held.runs),
+            ),
+        }
+    });
+    let goal_tests = goal_tests.collect();
     let search = Search {
         bounds: &request.bounds,
         prior: &prior,
@@ -168,6 +189,7 @@ pub fn fit_mixture(
         domains: runs.domains.clone(),
         seed: request.seed,
         goal: goal(runs, &request.goal),
+        goal_tests,
         scatter: scatter(runs, &request.goal, &of_goal),
         fits,
         prior,
@@ -275,6 +297,16 @@ impl MixtureFit {
                 let each = fit.tests.iter().filter(|t| t.runs == name);
                 each.map(|t| (t.law, &t.scores)).collect()
             });
+        }
+        for test in &self.goal_tests {
+            let rank = test
+                .scores
+                .spearman
+                .map_or("none".into(), |s| format!("{s:.4}"));
+            text += &format!(
+                "\nthe goal on {}: rank correlation {rank} over {} runs, regret {:.4}\n",
+                test.runs, test.scores.n, test.scores.regret
+            );
         }
         text += &self.best_in_words();
         for next in &self.next {

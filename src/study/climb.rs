@@ -71,7 +71,11 @@ impl Judged {
             arm: arm.arm.clone(),
             call: arm.call.name().into(),
             effect: arm.effect,
-            differences: arm.pairs.iter().filter_map(|pair| pair.difference()).collect(),
+            differences: arm
+                .pairs
+                .iter()
+                .filter_map(|pair| pair.difference())
+                .collect(),
             diverged: arm.diverged,
         };
         Self {
@@ -103,13 +107,17 @@ pub fn climb(
     let n_sizes = sizes.collect::<std::collections::BTreeSet<_>>().len();
     let together = rungs.len() == n_sizes;
     let at = |rate: f64| -> Vec<&Judged> {
-        let same = rungs.iter().filter(|rung| together || rung.learning_rate == rate);
+        let same = rungs
+            .iter()
+            .filter(|rung| together || rung.learning_rate == rate);
         same.collect()
     };
     if together {
         rates.truncate(1);
     }
-    let names = rungs.first().map(|rung| rung.arms.iter().map(|arm| &arm.arm));
+    let names = rungs
+        .first()
+        .map(|rung| rung.arms.iter().map(|arm| &arm.arm));
     let mut arms = Vec::new();
     for (idx, arm) in names.into_iter().flatten().enumerate() {
         let mut by_rate = Vec::new();

@@ -188,6 +188,8 @@ pub struct Study {
     pub arms: Vec<Arm>,
     /// Which rung of a ladder it is.
     pub rung: Option<Rung>,
+    /// Whether its ladder has more than one learning rate.
+    varies_rate: bool,
 }
 
 /// More arms and seeds than anyone can afford; a number beyond is a slip.
@@ -215,6 +217,7 @@ impl Study {
         let mut places = Places::new(source.place());
         let folder = path.parent().unwrap_or(Path::new(""));
         let written = seen_from(source.changes(&["set"], &proposal.set), folder);
+        let varies_rate = proposal.ladder.as_ref().is_some_and(Ladder::varies_rate);
         let rung = match rung {
             Some(idx) => Some(ladder::take_rung(&source, &mut proposal, idx)?),
             None => None,
@@ -247,6 +250,7 @@ impl Study {
             proposal,
             arms,
             rung,
+            varies_rate,
         })
     }
 
@@ -257,6 +261,19 @@ impl Study {
     /// Where errors about an arm point.
     pub fn place_of_arm(&self, arm: &str) -> String {
         self.source.place_of(&["arms", arm])
+    }
+
+    /// What its design leaves open, for whoever plans it.
+    pub fn caution(&self) -> Option<String> {
+        let data = |arm: &Arm| {
+            let factor = arm.factor.as_deref().unwrap_or_default();
+            factor == "data" || factor.starts_with("data.")
+        };
+        (self.arms.iter().any(data) && !self.varies_rate).then(|| {
+            "it compares data at one learning rate, and which data is best can change with the rate \
+             (arXiv 2512.24503): [ladder] rates = [a, b] asks at two"
+                .into()
+        })
     }
 
     /// The seeds that all arms share: fresh ones on every rung of a ladder.

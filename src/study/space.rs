@@ -4,15 +4,13 @@
 //! else. A swarm ranks its arms and feeds a law; with a seed or two each it tests none of them, and
 //! its contract says so for good.
 
-mod draws;
-
 use super::proposal::{ArmProposal, Proposal};
 use crate::{
     error::{Error, Result},
+    laws::simplex::dirichlet,
     rng::Rng,
     toml_file::Source,
 };
-use draws::{compositions, log_gamma, shuffled};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,6 +124,16 @@ impl Space {
                 false => (HELD_BACK, idx + 1 - n_fitted),
             };
             arms.insert(format!("{kind}_{number:0digits$}"), self.arm(point));
+        }
+        if !self.corpora.is_empty() {
+            // Even weights that are made proportional to the corpora's sizes when these are known.
+            let even = vec![1.0 / self.corpora.len() as f64; self.corpora.len()];
+            let mut natural = self.arm(&(Some(even), Vec::new()));
+            natural
+                .set
+                .insert("data.weighting".into(), "natural".into());
+            natural.factor = Some("data".into());
+            arms.insert("natural".into(), natural);
         }
         for (name, weights) in self.always() {
             let control = name == "uniform";
@@ -336,7 +344,13 @@ impl Space {
         let mut rng = Rng::named(self.seed, "study.space");
         let dimensions = self.corpora.len() + self.vary.len();
         // Which stratum of each dimension a point of a hypercube has.
-        let strata: Vec<Vec<usize>> = (0..dimensions).map(|_| shuffled(n, &mut rng)).collect();
+        let strata: Vec<Vec<usize>> = (0..dimensions)
+            .map(|_| {
+                let mut order: Vec<usize> = (0..n).collect();
+                rng.shuffle(&mut order);
+                order
+            })
+            .collect();
         let mut points: Vec<Point> = Vec::new();
         let mut seen = BTreeSet::new();
         for idx in 0..n {
@@ -365,17 +379,17 @@ impl Space {
     fn dirichlet(&self, rng: &mut Rng) -> Option<Point> {
         let [low, high] = self.strength;
         let strength = low * (high / low).powf(rng.uniform());
-        let logs: Vec<f64> = self
-            .around()
-            .iter()
-            .map(|prior| log_gamma(prior * strength, rng))
-            .collect();
+        let parameters: Vec<f64> = self.around().iter().map(|prior| prior * strength).collect();
+        let mixture = match parameters.is_empty() {
+            true => None,
+            false => Some(self.limited(&dirichlet(rng, &parameters))?),
+        };
         let values = self
             .vary
             .values()
             .map(|vary| vary.at(rng.uniform()))
             .collect();
-        Some((self.shares(&logs)?, values))
+        Some((mixture, values))
     }
 
     /// The same with one number out of each stratum in every dimension: exponentials times the prior, which
@@ -387,29 +401,21 @@ impl Space {
     ) -> Option<Point> {
         let mut place = |dimension: usize| (stratum(dimension) as f64 + rng.uniform()) / n as f64;
         let around = self.around();
-        let logs = around
-            .iter()
-            .enumerate()
-            .map(|(i, prior)| (-prior * (-place(i)).ln_1p()).ln());
-        let logs: Vec<f64> = logs.collect();
+        let parts = around.iter().enumerate();
+        let parts: Vec<f64> = parts
+            .map(|(i, prior)| -prior * (-place(i)).ln_1p())
+            .collect();
+        let total: f64 = parts.iter().sum();
+        let shares: Vec<f64> = parts.iter().map(|part| part / total).collect();
         let values = self.vary.values().enumerate();
         let values = values
             .map(|(i, vary)| vary.at(place(around.len() + i)))
             .collect();
-        Some((self.shares(&logs)?, values))
-    }
-
-    /// Shares in proportion to numbers given by their logarithms; `None` beyond the limits, and no
-    /// shares where there are no corpora.
-    fn shares(&self, logs: &[f64]) -> Option<Option<Vec<f64>>> {
-        if logs.is_empty() {
-            return Some(None);
-        }
-        let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weights: Vec<f64> = logs.iter().map(|log| (log - most).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        let shares: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
-        self.limited(&shares).map(Some)
+        let mixture = match shares.is_empty() {
+            true => None,
+            false => Some(self.limited(&shares)?),
+        };
+        Some((mixture, values))
     }
 
     fn grid(&self, source: &Source) -> Result<Vec<Point>> {
@@ -488,4 +494,33 @@ pub fn expand(source: &Source, proposal: &mut Proposal) -> Result<()> {
     }
     proposal.arms = space.arms(source)?;
     Ok(())
+}
+
+/// Every way to share `n` whole parts among `k`, at most one more than `most` of them.
+fn compositions(n: usize, k: usize, most: usize) -> Vec<Vec<usize>> {
+    if k == 1 {
+        return vec![vec![n]];
+    }
+    let rest = (0..=n).flat_map(|first| {
+        compositions(n - first, k - 1, most)
+            .into_iter()
+            .map(move |mut rest| {
+                rest.insert(0, first);
+                rest
+            })
+    });
+    rest.take(most + 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_compositions_as_binomials_say() {
+        assert_eq!(compositions(4, 3, 100).len(), 15);
+        assert_eq!(compositions(4, 4, 10).len(), 11);
+        let all = compositions(5, 4, 100);
+        assert!(all.iter().all(|parts| parts.iter().sum::<usize>() == 5));
+    }
 }

@@ -82,7 +82,12 @@ struct Rows {
 /// The arm's share of each domain.
 fn weights(arm: &ArmTerms, domains: &[String]) -> Vec<f64> {
     let weight = |domain: &String| {
-        let share = arm.run.data.mixture.iter().find(|share| share.name() == domain);
+        let share = arm
+            .run
+            .data
+            .mixture
+            .iter()
+            .find(|share| share.name() == domain);
         share.map_or(0.0, |share| share.weight)
     };
     domains.iter().map(weight).collect()
@@ -94,7 +99,9 @@ fn mean(outcomes: &[Outcome], corpus: &str, metric: Metric) -> Option<f64> {
         Metric::Bpb => eval.bpb,
         Metric::Loss => eval.loss,
     };
-    let values = outcomes.iter().map(|outcome| Some(of(outcome.eval()?.val.get(corpus)?)));
+    let values = outcomes
+        .iter()
+        .map(|outcome| Some(of(outcome.eval()?.val.get(corpus)?)));
     let values: Vec<f64> = values.collect::<Option<_>>()?;
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

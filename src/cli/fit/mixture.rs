@@ -1,25 +1,29 @@
 //! `windtunnel fit mixture MIXTURES.csv LOSSES.csv`
 
-use super::{Output, pair, plot, table};
+use super::{Global, Output, pair, plot, table};
 use crate::{
     error::{Error, Result},
     laws::{
         Bounds, Goal, Joined, Law, Runs,
         mixmin::{MixMin, Predictions, mixmin},
-        mixture::{Held, Request, fit_mixture},
+        mixture::{Held, MixtureFit, Request, fit_mixture},
     },
-    report::plot::mixture_svg,
+    report::{StudyReport, plot::mixture_svg},
+    study::{contract::StudyDir, swarm::swarm},
 };
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// A row for each run: its `index`, and the weight of every domain
-    #[arg(required_unless_present = "mixmin")]
-    mixtures: Option<PathBuf>,
+    #[arg(required_unless_present_any = ["mixmin", "study"])]
+    pub mixtures: Option<PathBuf>,
     /// A row for each run: its `index`, and its loss on every target
-    #[arg(required_unless_present = "mixmin")]
-    losses: Option<PathBuf>,
+    #[arg(required_unless_present_any = ["mixmin", "study"])]
+    pub losses: Option<PathBuf>,
+    /// Instead of tables: the arms of a finished study; what it held back is what laws are tested on
+    #[arg(long, value_name = "STUDY", conflicts_with_all = ["mixtures", "losses", "test"])]
+    pub study: Option<String>,
     /// Targets, with commas between them, or all
     #[arg(
         long,
@@ -27,51 +31,82 @@ pub struct Args {
         default_value = "all",
         value_name = "TARGET"
     )]
-    target: Vec<String>,
+    pub target: Vec<String>,
     /// What the best mixture is best for: weights on targets [default: equal on --target]
     #[arg(long, value_delimiter = ',', value_name = "TARGET=WEIGHT")]
-    weights: Vec<String>,
+    pub weights: Vec<String>,
     /// Runs that nothing is fitted to or chosen by; may be repeated
     #[arg(long, num_args = 2, value_names = ["MIXTURES", "LOSSES"], action = clap::ArgAction::Append)]
-    test: Vec<PathBuf>,
+    pub test: Vec<PathBuf>,
     /// linear, log-linear, quadratic, trees, or auto: the best by cross-validation
     #[arg(long, default_value = "auto")]
-    law: String,
+    pub law: String,
     /// Use the first N runs alone
     #[arg(long, value_name = "N")]
-    n: Option<usize>,
+    pub n: Option<usize>,
     /// Let this seed choose the N runs
     #[arg(long, value_name = "SEED", requires = "n")]
-    subset: Option<u64>,
+    pub subset: Option<u64>,
     /// Tokens of domains: the natural mixture, around which the best is searched
     #[arg(long, value_delimiter = ',', value_name = "DOMAIN=TOKENS")]
-    sizes: Vec<String>,
+    pub sizes: Vec<String>,
     /// Least weights, of one domain each or of all
     #[arg(long, value_delimiter = ',', value_name = "[DOMAIN=]WEIGHT")]
-    min: Vec<String>,
+    pub min: Vec<String>,
     /// Greatest weights, of one domain each or of all
     #[arg(long, value_delimiter = ',', value_name = "[DOMAIN=]WEIGHT")]
-    max: Vec<String>,
+    pub max: Vec<String>,
     /// Resamplings of the runs that intervals come from [default: 200; 20 of trees]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=5000))]
-    bootstrap: Option<u16>,
+    pub bootstrap: Option<u16>,
     /// Also propose N mixtures whose runs would teach most
     #[arg(long, value_name = "N", default_value_t = 0)]
-    next: u16,
+    pub next: u16,
     /// Of folds, resamplings and the search
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub seed: u64,
     /// Write a picture
     #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Instead of runs on mixtures: the losses that one model for each corpus has on target text; a
     /// row for each token, window or document, a column for each corpus, in nats per token, and
     /// optionally `tokens`
     #[arg(long, value_name = "PREDICTIONS.csv", conflicts_with_all = ["mixtures", "losses", "test", "plot"])]
-    mixmin: Option<PathBuf>,
+    pub mixmin: Option<PathBuf>,
 }
 
-pub fn run(args: &Args, output: Output) -> Result<()> {
+impl Args {
+    /// What `fit mixture --study STUDY` would have.
+    pub fn default_for(study: &str) -> Self {
+        Self {
+            mixtures: None,
+            losses: None,
+            study: Some(study.into()),
+            target: vec!["all".into()],
+            weights: Vec::new(),
+            test: Vec::new(),
+            law: "auto".into(),
+            n: None,
+            subset: None,
+            sizes: Vec::new(),
+            min: Vec::new(),
+            max: Vec::new(),
+            bootstrap: None,
+            next: 0,
+            seed: 1,
+            plot: None,
+            mixmin: None,
+        }
+    }
+}
+
+pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    if let Some(study) = &args.study {
+        let (found, _) = of_study(global, (study, args), output)?;
+        plot(args.plot.as_deref(), || mixture_svg(&found), output)?;
+        output.result("windtunnel.fit_mixture.v1", &found, &found.in_words());
+        return Ok(());
+    }
     match (&args.mixmin, &args.mixtures, &args.losses) {
         (Some(predictions), _, _) => by_predictions(predictions, args.seed, output),
         (None, Some(mixtures), Some(losses)) => by_runs(args, (mixtures, losses), output),
@@ -81,6 +116,36 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
             "give the mixtures and the losses; --help says what they hold",
         )),
     }
+}
+
+/// Laws fitted to a study's arms, with what it was judged by as the goal unless `args` say otherwise;
+/// and the study.
+pub fn of_study(
+    global: &Global,
+    (study, args): (&str, &Args),
+    output: Output,
+) -> Result<(MixtureFit, StudyReport)> {
+    let dir = StudyDir::find(&global.home, study)?;
+    let report = StudyReport::read(&global.home, &dir)?;
+    let swarm = swarm(&report.contract, &report.outcomes)?;
+    for arm in &swarm.diverged {
+        output.note(&format!("{arm} diverged: no law is fitted to it"));
+    }
+    let runs = some_of(&swarm.fitted, args)?;
+    let mut asked = request(&runs, args)?;
+    if args.weights.is_empty() && args.target == ["all"] {
+        let weighted: Vec<(usize, f64)> = swarm.weights.iter().copied().enumerate().collect();
+        asked.goal = Goal::new("decision.eval", &weighted)?;
+    }
+    let held = match swarm.held_back.is_empty() {
+        true => Vec::new(),
+        false => vec![Held {
+            name: "held back".into(),
+            runs: swarm.held_back,
+        }],
+    };
+    let found = fit_mixture(&runs, &held, &asked, &|text| output.note(text))?;
+    Ok((found, report))
 }
 
 fn by_predictions(path: &Path, seed: u64, output: Output) -> Result<()> {
