@@ -294,8 +294,7 @@ impl Batches {
     fn window_start(&self, idx: usize, draw: u64) -> usize {
         let stream = &self.mixture.parts[idx].1;
         let (t, len) = (self.block_size, stream.len());
-        // As many windows as fit whatever the offset, so that an epoch has one length.
-        let windows = ((len - t) / t).max(1) as u64;
+        let windows = windows_per_epoch(len as u64, t);
         let (epoch, position) = (draw / windows, draw % windows);
         let order = format!("data.epoch.{}.{epoch}", stream.name());
         let slack = len - (windows as usize * t + 1);
@@ -318,6 +317,13 @@ impl Noise {
             }
         }
     }
+}
+
+/// Windows of `block_size` tokens in one pass over a stream of `tokens`: as many as fit whatever the
+/// offset, so that an epoch has one length.
+pub(super) fn windows_per_epoch(tokens: u64, block_size: usize) -> u64 {
+    let t = block_size as u64;
+    (tokens.saturating_sub(t) / t).max(1)
 }
 
 /// Where `index` goes in a pseudo-random permutation of 0..n: four Feistel rounds over the

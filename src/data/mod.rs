@@ -141,16 +141,13 @@ impl Share {
         self.max_epochs.is_some() || self.max_tokens.is_some()
     }
 
-    /// Whole rows of `block_size` tokens that its caps allow, of a stream of `tokens`.
+    /// Whole rows of `block_size` tokens that its caps allow, of a stream of `tokens`: an epoch is so
+    /// many windows, so that none is drawn once more than the cap says.
     pub fn most_rows(&self, tokens: u64, block_size: usize) -> u64 {
-        let epochs = self.max_epochs.map(|n| (n * tokens as f64) as u64);
-        let most = epochs
-            .unwrap_or(u64::MAX)
-            .min(self.max_tokens.unwrap_or(u64::MAX));
-        match most {
-            u64::MAX => u64::MAX,
-            most => most / block_size as u64,
-        }
+        let windows = batches::windows_per_epoch(tokens, block_size) as f64;
+        let epochs = self.max_epochs.map(|n| (n * windows) as u64);
+        let tokens = self.max_tokens.map(|n| n / block_size as u64);
+        epochs.unwrap_or(u64::MAX).min(tokens.unwrap_or(u64::MAX))
     }
 }
 

@@ -197,12 +197,24 @@ fn what_a_cap_takes_flows_to_the_others_over_the_whole_run() {
     assert!((half - 500.0).abs() <= 24.0, "{half}");
     let epochs = 1000.0 / c[1].train().len() as f64;
     assert!((realised[1].epochs - epochs).abs() < 1e-12);
-    // In epochs: one pass exactly, but for what is less than a row.
+    // In epochs: every window of one pass, and none again.
     capped.mixture[1].max_tokens = None;
     capped.mixture[1].max_epochs = Some(1.0);
     let (_, batches) = drawn(&c, &capped, shape, 3).unwrap();
     let train = c[1].train().len() as u64;
-    assert_eq!(batches.realised(100)[1].tokens, train / 8 * 8);
+    assert_eq!(batches.realised(100)[1].tokens, (train - 8) / 8 * 8);
+    let mut seen: Vec<u32> = (0..100)
+        .flat_map(|step| {
+            let batch = batches.at(step);
+            let rows = batch.inputs.chunks(8).zip(batch.corpus_of_row);
+            let of_b = rows.filter(|(_, of)| *of == 1).map(|(row, _)| row[0]);
+            of_b.collect::<Vec<_>>()
+        })
+        .collect();
+    seen.sort_unstable();
+    let n = seen.len();
+    seen.dedup();
+    assert_eq!((seen.len(), n as u64), (n, (train - 8) / 8));
 }
 
 #[test]
@@ -276,12 +288,13 @@ fn weights_come_from_sizes_as_the_weighting_says() {
     ));
     // 8000 tokens: four epochs of "a" are fewer than a third, the others share the rest.
     let weights = resolved(Weighting::UnimaxEpochs(4.0), &[1.0; 3]);
-    let first = (4.0 * sizes[0] / 8.0).floor() * 8.0 / 8000.0;
+    let of_epochs = |size: f64| 4.0 * ((size - 8.0) / 8.0).floor() * 8.0 / 8000.0;
+    let first = of_epochs(sizes[0]);
     let rest = (1.0 - first) / 2.0;
-    let expected = match rest * 8000.0 <= 4.0 * sizes[1] {
+    let expected = match rest <= of_epochs(sizes[1]) {
         true => [first, rest, rest],
         false => {
-            let second = (4.0 * sizes[1] / 8.0).floor() * 8.0 / 8000.0;
+            let second = of_epochs(sizes[1]);
             [first, second, 1.0 - first - second]
         }
     };
@@ -432,7 +445,7 @@ fn what_is_declared_is_what_is_drawn() {
         let rows = said.tokens.abs_diff(done.tokens) / 8;
         assert!(rows <= 4, "{said:?} {done:?}");
     }
-    let cap = (5 * c[0].train().len() as u64) / 8 * 8;
+    let cap = 5 * ((c[0].train().len() as u64 - 8) / 8 * 8);
     assert_eq!(declared.corpora[0].most_tokens, Some(cap));
     assert_eq!(realised[0].tokens, cap);
     let steps: Vec<(u64, u64)> = declared
