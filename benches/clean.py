@@ -7,7 +7,7 @@
 Recall and precision: of each kind of text, copies of 300 documents with 5 or 10% of their words edited (a third
 each replaced, left out, followed by another) are planted among documents of another kind, or of their own. A copy
 is found when one of the pair goes and the other stays. Precision counts the planted pairs alone: documents that
-are naturally alike count as wrong. Tiny Shakespeare is there when WINDTUNNEL_MIRROR or the network has it.
+are naturally alike count as wrong (how many there are is said). Tiny Shakespeare is there when WINDTUNNEL_MIRROR or the network has it.
 "10+ words" leaves out shorter documents, of which one edited word is more than a tenth.
 
 Cost: made-up web pages with 10% exact and 10% near duplicates, 10 and 100 MB of them, and as many pages as the
@@ -76,6 +76,25 @@ def edited(text, rate, vocabulary, rng):
     return "".join(pieces)
 
 
+def cleaned(binary, folder, documents):
+    """What stays of documents."""
+    (folder / "raw.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in documents))
+    run(binary, folder, "data", "add", "raw.jsonl", "raw")
+    record = run(binary, folder, "data", "clean", "raw", "clean", "--dedup", "exact,near")[0]
+    kept = []
+    for part in ["train", "test", "validation"]:
+        with open(folder / "home" / "clean" / "clean" / f"{part}.jsonl") as rows:
+            kept += [json.loads(row)["text"].strip() for row in rows]
+    assert sum(record["documents"]["kept"].values()) == len(kept)
+    return kept
+
+
+def naturally_alike(binary, documents):
+    """Documents of a kind that go where nothing was planted."""
+    with tempfile.TemporaryDirectory() as name:
+        return len(documents) - len(cleaned(binary, Path(name), documents))
+
+
 def planted(binary, kinds, kind, host, rate):
     """Recall and precision of copies of `kind` among documents of `host`."""
     rng = random.Random(f"{kind} {host} {rate}")
@@ -90,21 +109,13 @@ def planted(binary, kinds, kind, host, rate):
         everything.append(copy)
     rng.shuffle(everything)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "raw.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in everything))
-        run(binary, folder, "data", "add", "raw.jsonl", "raw")
-        record = run(binary, folder, "data", "clean", "raw", "clean", "--dedup", "exact,near")[0]
-        kept = []
-        for part in ["train", "test", "validation"]:
-            with open(folder / "home" / "clean" / "clean" / f"{part}.jsonl") as rows:
-                kept += [json.loads(row)["text"].strip() for row in rows]
+        kept = cleaned(binary, Path(name), everything)
     left = [0] * n
     for text in kept:
         if text in pairs:
             left[pairs[text]] += 1
     found = left.count(1)
     removed = len(everything) - len(kept)
-    assert sum(record["documents"]["kept"].values()) == len(kept)
     return {
         "kind": kind, "host": host, "edits": rate, "planted": n, "removed": removed,
         "recall": found / n, "precision": found / max(1, removed),
@@ -208,8 +219,11 @@ def main():
     if args.shingles:
         result["shingles"] = shingles(kinds)
     else:
-        result["planted"] = []
+        result["planted"], result["naturally_alike"] = [], {}
         for kind in kinds:
+            alike = naturally_alike(binary, kinds[kind])
+            result["naturally_alike"][kind] = {"documents": len(kinds[kind]), "removed": alike}
+            print(f"{kind}: of {len(kinds[kind])} documents, {alike} are naturally so alike to another", file=sys.stderr)
             stranger = "facts" if kind == "tales" else "tales"
             for host, rate in itertools.product([stranger, kind], [0.05, 0.1]):
                 r = planted(binary, kinds, kind, host, rate)

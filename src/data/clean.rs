@@ -65,6 +65,9 @@ use tally::{Cause, Tally};
 /// Documents so alike are near duplicates, unless another likeness is asked for.
 pub const NEAR: f64 = 0.5;
 
+/// Ends the name of a folder in which a corpus is being made.
+const BUILDING: &str = ".building";
+
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cleaning {
@@ -241,20 +244,22 @@ impl State {
     }
 }
 
-/// Makes the corpus. Errors leave nothing of it; so does a kill, but for a hidden folder that the
-/// next try removes.
+/// Makes the corpus; nobody else may write to the home meanwhile. Errors leave nothing of it; so does
+/// a kill, but for a hidden folder that the next cleaning removes.
 pub fn clean(library: &Library, job: &Job, watch: &mut Watch) -> Result<Record> {
     job.check()?;
     library.check_new(job.name)?;
     let home = library.home.as_path();
     let reading = job.source.reading(home, job.settings, watch)?;
     let folder = home.join("clean");
-    let building = folder.join(format!(".{}.building", job.name));
-    remove(&building)?;
+    let building = folder.join(format!(".{}{BUILDING}", job.name));
+    remove_unfinished(&folder)?;
     fs::create_dir_all(&building).map_err(|e| Error::io(&building, "create the folder", &e))?;
     let made = make(library, (job, &reading), &building, watch);
     if made.is_err() {
         let _ = fs::remove_dir_all(&building);
+        // Only if nothing else is in it.
+        let _ = fs::remove_dir(&folder);
     }
     made.map_err(|e| match e.kind {
         Kind::Interrupted => Error {
@@ -367,6 +372,18 @@ fn put_in_place(library: &Library, addition: &mut Addition, building: &Path) -> 
     for file in &mut addition.added.files {
         let name = file.path.file_name().unwrap_or_default().to_os_string();
         file.path = within.join(name);
+    }
+    Ok(())
+}
+
+/// Removes what killed processes left: the home has one writer, so that nobody is at it.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(BUILDING) {
+            remove(&entry.path())?;
+        }
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ fn a_kill_in_the_middle_leaves_no_corpus_and_the_next_try_is_undisturbed() {
         true => bench.succeed(&["data", "clean", "raw", "clean2", "--dedup", "exact,near"]),
         false => bench.succeed(&args),
     };
-    assert!(!building.exists());
+    assert!(!building.exists(), "what was left is gone");
     let fresh = Bench::new();
     fresh.add_rows("raw", &many);
     assert_eq!(record["sha256"], fresh.succeed(&args)["sha256"]);
