@@ -116,14 +116,32 @@ impl Verdict {
 
     /// "ARM: CALL" for each arm, and whether the study was exploratory.
     pub fn summary(&self) -> String {
-        let calls = self
-            .arms
-            .iter()
-            .map(|arm| format!("{}: {}", arm.arm, arm.call.name()));
-        let calls = calls.collect::<Vec<_>>().join(", ");
+        let calls = match self.arms.len() > MOST_NAMED {
+            true => self.counted(),
+            false => {
+                let named = |arm: &ArmVerdict| format!("{}: {}", arm.arm, arm.call.name());
+                self.arms.iter().map(named).collect()
+            }
+        };
+        let calls = calls.join(", ");
         match self.exploratory.is_empty() {
             true => calls,
             false => calls + " (exploratory)",
         }
     }
+
+    /// How many arms came out which way.
+    fn counted(&self) -> Vec<String> {
+        let mut counts = std::collections::BTreeMap::new();
+        for arm in &self.arms {
+            *counts.entry(arm.call.name()).or_insert(0) += 1;
+        }
+        counts
+            .iter()
+            .map(|(call, n)| format!("{n} {call}"))
+            .collect()
+    }
 }
+
+/// Arms that a line has room for.
+const MOST_NAMED: usize = 8;

@@ -330,6 +330,15 @@ impl Space {
         (fits && rounded.iter().sum::<f64>() > 0.0).then_some(rounded)
     }
 
+    /// Whether a mixture, by corpus, is within the limits, give or take the rounding of its shares.
+    pub fn allows(&self, share: impl Fn(&str) -> f64) -> bool {
+        self.corpora.iter().all(|corpus| {
+            let most = self.max_weight.get(corpus).copied().unwrap_or(1.0);
+            let share = share(corpus);
+            share >= self.min_weight - 2.0 / PARTS && share <= most + 2.0 / PARTS
+        })
+    }
+
     /// The prior's shares.
     fn around(&self) -> Vec<f64> {
         let k = self.corpora.len();

@@ -21,6 +21,8 @@ pub struct Swarm {
     pub metric: Metric,
     /// Arms that diverged, which no law can be fitted to.
     pub diverged: Vec<String>,
+    /// Arms beyond the limits of the study's space, which are there to be compared with.
+    pub outside: Vec<String>,
 }
 
 /// The swarm of a study whose arms differ in their mixtures: every arm one run, the mean over its
@@ -45,7 +47,7 @@ pub fn swarm(contract: &Contract, outcomes: &[Vec<Outcome>]) -> Result<Swarm> {
     let eval = &terms.arms[0].run.eval.corpora;
     let metric = terms.decision.metric;
     let (mut fitted, mut held_back) = (Rows::default(), Rows::default());
-    let mut diverged = Vec::new();
+    let (mut diverged, mut outside) = (Vec::new(), Vec::new());
     for (arm, outcomes) in terms.arms.iter().zip(outcomes) {
         let losses: Option<Vec<f64>> = eval
             .iter()
@@ -55,6 +57,15 @@ pub fn swarm(contract: &Contract, outcomes: &[Vec<Outcome>]) -> Result<Swarm> {
             diverged.push(arm.name.clone());
             continue;
         };
+        let of = |corpus: &str| {
+            let shares = arm.run.data.mixture.iter();
+            let found = shares.filter(|share| share.name() == corpus);
+            found.map(|share| share.weight).sum()
+        };
+        if terms.space.as_ref().is_some_and(|space| !space.allows(of)) {
+            outside.push(arm.name.clone());
+            continue;
+        }
         let rows = match arm.name.starts_with(HELD_BACK) && terms.space.is_some() {
             true => &mut held_back,
             false => &mut fitted,
@@ -70,6 +81,7 @@ pub fn swarm(contract: &Contract, outcomes: &[Vec<Outcome>]) -> Result<Swarm> {
         weights: eval.iter().map(|share| share.weight).collect(),
         metric,
         diverged,
+        outside,
     })
 }
 

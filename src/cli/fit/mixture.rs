@@ -131,6 +131,10 @@ pub fn of_study(
     for arm in &swarm.diverged {
         output.note(&format!("{arm} diverged: no law is fitted to it"));
     }
+    if !swarm.outside.is_empty() {
+        let arms = swarm.outside.join(", ");
+        output.note(&format!("beyond the space's limits, so not fitted: {arms}"));
+    }
     let runs = some_of(&swarm.fitted, args)?;
     let mut asked = request(&runs, args)?;
     if args.weights.is_empty() && args.target == ["all"] {
