@@ -1,8 +1,8 @@
 //! The mixture of the lowest predicted loss under weights on targets, and how sure that is.
 //!
 //! Searched among random allowed mixtures around a prior (as RegMix does), then, where the laws are
-//! smooth, followed downhill to its end. Of trees, whose steps have no downhill, it is the mean of
-//! the best hundredth of the draws. Intervals come from laws fitted to resampled runs: they say how
+//! smooth, followed downhill to its end. Trees have steps and no downhill: the draws gather round the
+//! mean of their best hundredth, a few times over. Intervals come from laws fitted to resampled runs: they say how
 //! far other runs of the same kind would move the law, not how far the law is from the truth.
 
 use super::{
@@ -25,6 +25,8 @@ const DRAWS: usize = 20_000;
 const DRAWS_OF_RESAMPLED: usize = 2_000;
 /// Of the lowest draws, how many are followed downhill.
 const FOLLOWED: usize = 6;
+/// How often draws gather where there is no downhill.
+const ROUNDS: i32 = 5;
 
 /// Targets that count, and how much: weights add up to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -170,15 +172,56 @@ impl Weighted<'_> {
         let mut order: Vec<usize> = (0..points.len()).collect();
         order.sort_by(|a, b| predicted[*a].total_cmp(&predicted[*b]));
         if self.laws.iter().any(|law| law.law() == Law::Trees) {
-            let some = &order[..(points.len() / 100).clamp(1, points.len())];
-            let mean = |j: usize| some.iter().map(|i| points[*i][j]).sum::<f64>();
-            let sums = (0..points[0].len()).map(mean);
-            return sums.map(|sum| sum / some.len() as f64).collect();
+            return self.gathered(bounds, points, &predicted, &order);
         }
         let followed = order[..FOLLOWED.min(order.len())].iter();
         let ends = followed.map(|i| self.downhill(bounds, &points[*i]));
         let best = ends.min_by(|a, b| self.predict(a).total_cmp(&self.predict(b)));
         best.unwrap_or_else(|| points[order[0]].clone())
+    }
+
+    /// Where draws end up that are made anew around the mean of the best ones, ever tighter (the
+    /// cross-entropy method): the lowest mean or draw on the way.
+    fn gathered(
+        self,
+        bounds: &Bounds,
+        points: &[Vec<f64>],
+        predicted: &[f64],
+        order: &[usize],
+    ) -> Vec<f64> {
+        let mut best = (predicted[order[0]], points[order[0]].clone());
+        let mean_of = |points: &[Vec<f64>], order: &[usize]| -> Vec<f64> {
+            let some = &order[..(points.len() / 100).clamp(1, points.len())];
+            let sum = |j: usize| some.iter().map(|i| points[*i][j]).sum::<f64>();
+            let n_domains = points[0].len();
+            (0..n_domains).map(|j| sum(j) / some.len() as f64).collect()
+        };
+        let mut middle = mean_of(points, order);
+        let mut rng = Rng::named(0, "laws.gathered");
+        for round in 0..ROUNDS {
+            // Shares of the way to a loose draw: large steps first.
+            let step = 0.5f64.powi(round + 1);
+            let drawn = draws(bounds, &middle, DRAWS_OF_RESAMPLED, &mut rng);
+            let near: Vec<Vec<f64>> = drawn
+                .iter()
+                .map(|to| {
+                    let each = middle.iter().zip(to);
+                    let between: Vec<f64> = each.map(|(a, b)| a + step * (b - a)).collect();
+                    bounds.project(&between)
+                })
+                .collect();
+            let losses = self.predict_all(&near);
+            let mut order: Vec<usize> = (0..near.len()).collect();
+            order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]));
+            middle = mean_of(&near, &order);
+            let own = self.predict(&middle);
+            for (loss, point) in [(losses[order[0]], &near[order[0]]), (own, &middle)] {
+                if loss < best.0 {
+                    best = (loss, point.clone());
+                }
+            }
+        }
+        best.1
     }
 
     /// Projected gradient steps from an allowed mixture, until they lead nowhere.
@@ -294,9 +337,13 @@ pub struct Search<'a> {
 /// the best run.
 pub fn best_mix(runs: &Runs, ensemble: &Ensemble, search: &Search) -> Best {
     let mut rng = Rng::named(search.seed, "laws.draws");
-    let points = draws(search.bounds, search.prior, DRAWS, &mut rng);
+    // The runs themselves, too: what was measured to be good is worth a look.
+    let allowed = runs.mixtures.iter().filter(|m| search.bounds.hold(m));
+    let mut points: Vec<Vec<f64>> = allowed.cloned().collect();
+    let n_few = points.len() + DRAWS_OF_RESAMPLED;
+    points.extend(draws(search.bounds, search.prior, DRAWS, &mut rng));
     let best = ensemble.by(&ensemble.fitted).lowest(search.bounds, &points);
-    let few = &points[..DRAWS_OF_RESAMPLED];
+    let few = &points[..n_few];
     let others = threads::map(ensemble.resampled.len(), |i| {
         ensemble
             .by(&ensemble.resampled[i])

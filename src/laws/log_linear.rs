@@ -3,11 +3,18 @@
 //! Fitted with Huber's loss at .01 nats, so that a run that went wrong does not bend it. k is
 //! positive (a loss above a floor), which makes the law convex: its best mixture is one place, not
 //! several. As weights add up to 1, k is absorbed by the tⱼ: exp(Σ bⱼ rⱼ) with bⱼ = ln k + tⱼ.
+//!
+//! A few dozen runs do not determine an exponent for each of many domains, so with few runs the law is
+//! the mean of laws fitted to resampled runs (Breiman 1996), which is convex, too. On RegMix's 1M
+//! training runs (fitted to 64, scored on the other 448, 13 targets, six subsets) that raises the
+//! mean rank correlation from .914 to .918. A soft cap on exponents raised it to .950 there, and is
+//! left out: it bends laws that are log-linear exactly, as a planted one shows.
 
 use super::{
     algebra::Ridge,
     lbfgs::{Minimum, huber, minimise},
 };
+use crate::rng::Rng;
 use serde::Serialize;
 
 const DELTA_NATS: f64 = 0.01;
@@ -18,6 +25,9 @@ const FIRST_STEPS: usize = 150;
 const STEPS: usize = 1500;
 /// Keeps exponents apart that no run tells apart: of a domain that no run has, say.
 const PULL: f64 = 1e-8;
+/// With fewer runs for each number to find than this, the law is a mean of so many.
+const RUNS_FOR_EACH: usize = 10;
+const BAG: usize = 40;
 
 /// L = c + exp(Σ bⱼ rⱼ).
 #[derive(Debug, Clone, Serialize)]
@@ -27,8 +37,10 @@ pub struct LogLinear {
     /// ln k + tⱼ by domain: the logarithm of what is above the floor when all tokens are of this
     /// domain.
     pub exponents: Vec<f64>,
-    /// The mean Huber loss that was reached.
+    /// The mean Huber loss that was reached, in squares of the loss' unit.
     pub objective: f64,
+    /// Laws of resampled runs, whose mean predicts when there are any.
+    pub bag: Vec<LogLinear>,
 }
 
 impl LogLinear {
@@ -39,7 +51,23 @@ impl LogLinear {
         let first = starts.map(|start| scale.descend(mixtures, losses, &start, FIRST_STEPS));
         let best = first.iter().min_by(|a, b| a.value.total_cmp(&b.value));
         let start = best.map_or(Vec::new(), |m| m.at.clone());
-        scale.law(&scale.descend(mixtures, losses, &start, STEPS))
+        let mut law = scale.law(&scale.descend(mixtures, losses, &start, STEPS));
+        if losses.len() < RUNS_FOR_EACH * law.exponents.len().saturating_add(1) {
+            law.bag = law.resampled(mixtures, losses);
+        }
+        law
+    }
+
+    fn resampled(&self, mixtures: &[Vec<f64>], losses: &[f64]) -> Vec<Self> {
+        let n = losses.len() as u64;
+        let one = |member: usize| {
+            let mut rng = Rng::named(member as u64, "laws.log_linear.bag");
+            let order: Vec<usize> = (0..n).map(|_| rng.below(n) as usize).collect();
+            let some: Vec<Vec<f64>> = order.iter().map(|i| mixtures[*i].clone()).collect();
+            let of_some: Vec<f64> = order.iter().map(|i| losses[*i]).collect();
+            self.refit(&some, &of_some)
+        };
+        (0..BAG).map(one).collect()
     }
 
     /// The same from where another fit ended: for resampled runs.
@@ -50,12 +78,25 @@ impl LogLinear {
     }
 
     pub fn predict(&self, mixture: &[f64]) -> f64 {
-        self.floor + self.above(mixture)
+        let of = |law: &Self| law.floor + law.above(mixture);
+        match self.bag.len() {
+            0 => of(self),
+            n => self.bag.iter().map(of).sum::<f64>() / n as f64,
+        }
     }
 
     pub fn gradient(&self, mixture: &[f64]) -> Vec<f64> {
-        let above = self.above(mixture);
-        self.exponents.iter().map(|b| above * b).collect()
+        let laws = match self.bag.is_empty() {
+            true => std::slice::from_ref(self),
+            false => &self.bag[..],
+        };
+        let mut slopes = vec![0.0; mixture.len()];
+        for law in laws {
+            let above = law.above(mixture) / laws.len() as f64;
+            let each = slopes.iter_mut().zip(&law.exponents);
+            each.for_each(|(slope, b)| *slope += above * b);
+        }
+        slopes
     }
 
     fn above(&self, mixture: &[f64]) -> f64 {
@@ -132,6 +173,7 @@ impl Scale {
             floor: self.lowest - floor * self.range,
             exponents: exponents.iter().map(|b| b + self.range.ln()).collect(),
             objective: found.value * self.range * self.range,
+            bag: Vec::new(),
         }
     }
 
@@ -145,7 +187,7 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{laws::simplex::dirichlet, rng::Rng};
+    use crate::laws::simplex::dirichlet;
 
     fn planted(
         n: usize,

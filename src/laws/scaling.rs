@@ -282,7 +282,6 @@ impl Centred {
         threads::map(starts.len(), |i| Minimum {
             value: self.objective(&starts[i], &mut [0.0; 5]),
             at: starts[i].clone(),
-            steps: 0,
         })
     }
 

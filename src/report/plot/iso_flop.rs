@@ -124,8 +124,16 @@ fn count(value: f64) -> String {
         v if v >= 0.9995e3 => (1e3, "k"),
         _ => (1.0, ""),
     };
-    let number = format!("{:.2}", value / unit);
-    let number = number.trim_end_matches('0').trim_end_matches('.');
+    // Three digits.
+    let decimals = match value / unit {
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    let mut number = format!("{:.decimals$}", value / unit);
+    if decimals > 0 {
+        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
+    }
     format!("{number}{letter}")
 }
 
