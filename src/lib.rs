@@ -32,8 +32,9 @@
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars and generators, fetched and added files), tokenizers,
 //!   corpora in memory-mapped files with three-way splits, which tokens are answers, mixtures (whose
-//!   weights come from sizes, keep caps, and change in phases), and
-//!   `Batches::at(step)`. What is larger than memory, of any form, comes in through [`data::ingest`].
+//!   weights come from sizes, keep caps, and change in phases), and `Batches::at(step)`. What is
+//!   larger than memory, of any form, comes in through [`data::ingest`]; [`data::clean`] makes a corpus
+//!   of another one without duplicates, scraps and validation text.
 //! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into

@@ -1,13 +1,16 @@
 //! A document as a set of shingles, and the set as a few bytes that tell how like two sets are.
 //!
 //! A shingle is a pair of neighbouring words; the first and the last word have a border as their
-//! neighbour, so that a short document has enough of them. Pairs were chosen by measurement
-//! (`benches/clean.py --shingles`): with a tenth of the words edited, the likeness of a copy lies
-//! furthest from that of documents that are merely of one kind.
+//! neighbour, so that a short document has enough of them. That was chosen by measurement
+//! (`benches/clean.py --shingles`): between documents that are alike by nature (the 95th of 100) and
+//! copies with a tenth of their words edited (the 5th of 100), the gap is .20 to .59 on six kinds of
+//! text. Of single words, pairs without borders, 3 or 5 words, and 5 or 8 characters, none has a wider
+//! one on more than one of the six.
 //!
-//! The sketch is Dahlgaard, Knudsen and Thorup's ("Fast Similarity Sketching", 2017): each of its
-//! values agrees with another set's with a chance of their Jaccard index, as in MinHash, at one or
-//! two hashes a shingle where the document is long and not one for each value.
+//! The sketch is that of Dahlgaard, Langhede, Houen and Thorup, "Fast Similarity Sketching"
+//! (arXiv:1704.04370): each of its values agrees with another set's with a chance of their Jaccard
+//! index, as in MinHash, at one or two hashes a shingle where the document is long and not one for
+//! each value.
 
 use crate::data::words;
 
