@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// What losses are as a function of the data mixture, and the best mixture
-    Mixture(mixture::Args),
+    Mixture(Box<mixture::Args>),
     /// What losses are as a function of parameters and tokens, and the best sizes
     Scaling(scaling::Args),
 }

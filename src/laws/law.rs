@@ -74,7 +74,7 @@ impl FromStr for Law {
 pub enum Fitted {
     LogLinear(LogLinear),
     Polynomial(Polynomial),
-    Trees(Trees),
+    Trees(Box<Trees>),
 }
 
 /// Fits a law to the losses of one target. Errors with too few runs.
@@ -96,7 +96,7 @@ impl Fitted {
             Law::LogLinear => Self::LogLinear(LogLinear::fit(mixtures, losses)),
             Law::Linear => Self::Polynomial(Polynomial::fit(mixtures, losses, Degree::One)),
             Law::Quadratic => Self::Polynomial(Polynomial::fit(mixtures, losses, Degree::Two)),
-            Law::Trees => Self::Trees(Trees::fit(mixtures, losses, seed)?),
+            Law::Trees => Self::Trees(Box::new(Trees::fit(mixtures, losses, seed)?)),
         })
     }
 
@@ -105,7 +105,7 @@ impl Fitted {
         Ok(match self {
             Self::LogLinear(law) => Self::LogLinear(law.refit(mixtures, losses)),
             Self::Polynomial(law) => Self::Polynomial(law.refit(mixtures, losses)),
-            Self::Trees(_) => Self::Trees(Trees::fit(mixtures, losses, seed)?),
+            Self::Trees(_) => Self::Trees(Box::new(Trees::fit(mixtures, losses, seed)?)),
         })
     }
 

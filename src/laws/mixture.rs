@@ -324,7 +324,7 @@ impl MixtureFit {
         title: &str,
         scores: impl Fn(&'a TargetFit) -> Vec<(Law, &'a Scores)>,
     ) -> String {
-        let laws = self.fits.first().map_or(Vec::new(), |fit| scores(fit));
+        let laws = self.fits.first().map_or(Vec::new(), &scores);
         let n = laws.first().map_or(0, |(_, scores)| scores.n);
         let mut text = format!("\n{title} ({n} runs)\n{:<20}", "target");
         laws.iter()
