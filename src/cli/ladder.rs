@@ -88,8 +88,12 @@ fn forest(climb: &Climb, margin: f64) -> String {
             let Some(at) = rate.transfer.at_target else {
                 continue;
             };
+            let at_rate = match arm.by_rate.len() {
+                1 => String::new(),
+                _ => format!(", lr={}", rate.learning_rate),
+            };
             names.push(format!(
-                "{} foretold at {:.1e}",
+                "{} foretold at {:.1e}{at_rate}",
                 arm.arm, rate.transfer.target_size
             ));
             rows.push((Vec::new(), Some((at.low, at.value, at.high))));

@@ -81,7 +81,7 @@ fn foretold(global: &Global, (name, study): (&str, &str), output: Output) -> Res
     let text = |base: &str| {
         Ok(confirm_mixture(
             &report.contract,
-            (&best, effect),
+            (&best, effect, found.runs),
             name,
             base,
         ))

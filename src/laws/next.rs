@@ -115,7 +115,7 @@ mod tests {
             .collect();
         let losses = mixtures
             .iter()
-            .map(|r| vec![2.0 + (-1.0 * r[0] + 0.5 * r[1]).exp() + 0.02 * rng.normal()])
+            .map(|r| vec![2.0 + (0.5 * r[1] - r[0]).exp() + 0.02 * rng.normal()])
             .collect();
         let names = ["a", "b", "c"].map(String::from).to_vec();
         Runs::new(names, mixtures, vec!["x".into()], losses).unwrap()

@@ -69,10 +69,10 @@ const FEWEST_SEEDS: usize = 3;
 const MOST_SEEDS: usize = 16;
 
 /// The study that puts a mixture which a law foretells to be best against this study's control, on
-/// fresh seeds; the mixture by domain, and how much lower its loss should be.
+/// fresh seeds; the mixture by domain, how much lower its loss should be, and by how many runs.
 pub fn confirm_mixture(
     contract: &Contract,
-    (mixture, effect): (&[(String, f64)], f64),
+    (mixture, effect, runs): (&[(String, f64)], f64, usize),
     name: &str,
     base: &str,
 ) -> Confirmation {
@@ -93,10 +93,9 @@ pub fn confirm_mixture(
     let set = toml::Table::from_iter([("data.mixture".to_string(), shares.into())]);
     let asked = Asked {
         arm: ("foretold".into(), written(Some("data.mixture".into()), set)),
-        effect: effect.max(0.0),
+        effect: (effect.max(0.0) * 1e4).round() / 1e4,
         rationale: format!(
-            "A law fitted to the {} runs of {} foretells it to be lower by {effect:.4}; a law is not a run.",
-            known.len(),
+            "A law fitted to {runs} runs of {} foretells it to be lower by {effect:.4}; a law is not a run.",
             contract.id
         ),
         seeds: Seeds::Between(Between {
