@@ -73,7 +73,10 @@ fn a_swarm_has_its_points_what_is_held_back_and_the_mixtures_that_are_always_the
     assert_eq!(points(&study, "point_").len(), 20);
     assert_eq!(points(&study, "held_").len(), 7);
     assert_eq!(points(&study, "only_").len(), 3);
-    assert_eq!(study.arms.len(), 1 + 20 + 7 + 3);
+    // Even and natural shares beside them.
+    assert_eq!(study.arms.len(), 2 + 20 + 7 + 3);
+    let natural = &study.arms[points(&study, "natural")[0]].recipe.data;
+    assert_eq!(natural.weighting, windtunnel::data::Weighting::Natural);
     let corpora = ["tales", "sums", "facts"];
     assert!(
         shares(&study, 0, &corpora)
@@ -83,7 +86,8 @@ fn a_swarm_has_its_points_what_is_held_back_and_the_mixtures_that_are_always_the
     let all: BTreeSet<String> = (0..study.arms.len())
         .map(|arm| format!("{:?}", shares(&study, arm, &corpora)))
         .collect();
-    assert_eq!(all.len(), study.arms.len(), "no point comes twice");
+    // But for natural shares, whose weights are not known yet, no point comes twice.
+    assert_eq!(all.len(), study.arms.len() - 1);
     // Every arm is asked the same, whatever it trains on.
     let eval = &study.control().recipe.eval.corpora;
     assert_eq!(eval.len(), 3);
@@ -291,8 +295,6 @@ fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
             "mixture",
             "--study",
             "swarm",
-            "--law",
-            "log-linear",
             "--plot",
             "simplex.svg",
         ],
