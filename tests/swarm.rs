@@ -370,6 +370,11 @@ fn a_ladder_is_a_study_at_each_size_on_its_own_seeds_and_says_how_much_may_be_cl
         )
     };
     fs::write(&path, text("n_embd = [8, 16, 32]\ntarget = 1e5")).unwrap();
+    let plan = json(folder.path(), &["plan", "ladder.toml"]);
+    assert_eq!(plan["rungs"].as_array().unwrap().len(), 3);
+    let minutes = plan["rungs"].as_array().unwrap().iter();
+    let sum: f64 = minutes.map(|rung| rung["minutes"].as_f64().unwrap()).sum();
+    assert!((plan["minutes"].as_f64().unwrap() - sum).abs() < 1e-9 && sum > 0.0);
     let run = json(folder.path(), &["run", "ladder.toml"]);
     let rungs = run["ladder"]["rungs"].as_array().unwrap();
     assert_eq!(rungs.len(), 3);

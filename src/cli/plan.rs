@@ -16,13 +16,54 @@ use crate::{
         forecast::{Basis, Forecast},
         ledger::Ledger,
         plan::Planned,
+        proposal::Study,
         sides::Why,
         sight::Outlook,
         verdict::{Looks, Percent},
     },
 };
+use serde_json::json;
 
 pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
+    let rungs = Study::rungs(&args.study)?;
+    if rungs.is_empty() {
+        let planned = one(global, args, output)?;
+        output.result("windtunnel.plan.v1", &planned.value, &planned.words);
+        return planned.allowed;
+    }
+    let (mut text, mut minutes, mut values) = (String::new(), 0.0, Vec::new());
+    let mut allowed = Ok(());
+    for rung in &rungs {
+        let of_rung = StudyArgs {
+            rung: Some(rung.idx),
+            ..args.clone()
+        };
+        let planned = one(global, &of_rung, output)?;
+        text += &format!("rung      {}\n{}\n", rung.label, planned.words);
+        minutes += planned.minutes;
+        values.push(planned.value);
+        allowed = allowed.and(planned.allowed);
+    }
+    text += &format!(
+        "ladder    {} rungs, about {}\n",
+        rungs.len(),
+        duration(60.0 * minutes)
+    );
+    let value = json!({ "rungs": values, "minutes": minutes });
+    output.result("windtunnel.plan_ladder.v1", &value, &text);
+    allowed
+}
+
+/// A study, or a rung of one, planned.
+struct OnePlan {
+    value: serde_json::Value,
+    words: String,
+    minutes: f64,
+    /// Whether limits and gates let it run.
+    allowed: Result<()>,
+}
+
+fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<OnePlan> {
     let ready = ready(global, args, output, Effort::Thorough)?;
     let ledger = Ledger::read(&global.home)?;
     let at = (ready.sides.jobs, Effort::Thorough);
@@ -36,9 +77,16 @@ pub fn run(global: &Global, args: &StudyArgs, output: Output) -> Result<()> {
     };
     let words =
         describe(&forecast, &ready.why) + &drawn(&mixtures) + &cautions(ready.caution.as_deref());
-    output.result("windtunnel.plan.v1", &said, &words);
-    forecast.check(&ready.planned.contract, ready.available_bytes)?;
-    ready.session.keep_calibration()
+    let allowed = forecast.check(&ready.planned.contract, ready.available_bytes);
+    if allowed.is_ok() {
+        ready.session.keep_calibration()?;
+    }
+    Ok(OnePlan {
+        value: json!(said),
+        words,
+        minutes: forecast.minutes,
+        allowed,
+    })
 }
 
 #[derive(serde::Serialize)]

@@ -150,7 +150,12 @@ impl Page<'_> {
         let outcomes = outcomes.as_deref();
         let corpora = outcomes.and_then(|outcomes| tables::corpora(verdict, outcomes));
         let accuracy = outcomes.and_then(|outcomes| tables::accuracy(self.contract, outcomes));
+        let ranking = outcomes.and_then(|outcomes| tables::ranking(self.contract, outcomes));
         html! {
+            @if let Some(ranking) = ranking {
+                h3 { "The points, best first" }
+                (table("The points, best first", &ranking))
+            }
             p { "Arm minus " (verdict.control) ", in " (rule.metric.unit()) "; below zero is better. The margin is ±" (rule.margin) "." }
             (table("Effects", &tables::effects(self.contract, verdict)))
             @if let Some(corpora) = corpora {
