@@ -74,6 +74,8 @@
 //! session bench calibration
 //! study hf
 //! report
+//! jobs
+//! claude
 //! cli
 //! ```
 //!
@@ -122,6 +124,7 @@
 pub mod bench;
 pub mod calibration;
 pub mod checkpoint;
+pub mod claude;
 pub mod cli;
 pub mod data;
 pub mod device;
@@ -131,6 +134,7 @@ pub mod eval;
 pub mod files;
 pub mod hf;
 pub mod home;
+pub mod jobs;
 pub mod laws;
 pub mod memory;
 pub mod metrics;

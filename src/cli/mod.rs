@@ -1,5 +1,7 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
+mod audit;
+mod autopilot;
 mod bench;
 mod calibrate;
 mod campaign;
@@ -9,26 +11,38 @@ mod data;
 mod doctor;
 mod eval;
 mod export;
+mod finding;
 mod fit;
 mod import;
 mod ingest;
+mod init;
+mod jobs;
 mod known_answers;
 mod ladder;
+mod lit;
 mod ls;
+mod mcp;
 mod new;
 mod next_mixture;
 mod noise;
 mod output;
 mod plan;
 mod progress;
+mod propose;
+mod proposers;
 mod report;
 mod run;
 mod sample;
+mod schema;
 mod show;
 mod stat;
 mod study;
+mod submit;
+mod supervise;
 mod tokenizer;
 mod train;
+mod validate;
+mod watch;
 
 use crate::{
     device::{Compute, DeviceChoice, Precision, cores},
@@ -130,6 +144,35 @@ enum Command {
     Doctor(doctor::Args),
     /// Time training steps, and say where their time goes
     Bench(bench::Args),
+    /// Print the JSON Schema of a study or a recipe file
+    Schema(schema::Args),
+    /// Check a study, and say what is known of its question already
+    Validate(validate::Args),
+    /// Hand a study to the supervisor, which runs it in the background
+    Submit(submit::Args),
+    /// Submitted studies: list them, approve, reject or cancel one
+    Jobs(jobs::Args),
+    /// Run submitted studies one after another, until none is left
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+    /// Print one line whenever a submitted study changes its state
+    Watch(watch::Args),
+    /// Check that limits, submissions, contracts and verdicts are what was written down
+    Audit(audit::Args),
+    /// Serve the Model Context Protocol on stdin and stdout
+    Mcp(mcp::Args),
+    /// Have Claude, or a baseline, write a study ready for review
+    Propose(propose::Args),
+    /// Have Claude propose, run and judge studies within a budget
+    Autopilot(autopilot::Args),
+    /// The library of papers: search, show, add, sync
+    Lit(lit::Args),
+    /// Write what a project needs to begin
+    Init(init::Args),
+    /// Record what a verdict means, with numbers filled in from the ledger
+    Finding(finding::Args),
+    /// Score predictions, by who made them
+    Proposers(proposers::Args),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -217,6 +260,20 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Calibrate(args) => calibrate::run(global, &args, output),
         Command::Bench(args) => bench::run(global, args, output),
         Command::Doctor(args) => doctor::run(global, args, output),
+        Command::Schema(args) => schema::run(global, &args, output),
+        Command::Validate(args) => validate::run(global, &args, output),
+        Command::Submit(args) => submit::run(global, &args, output),
+        Command::Jobs(args) => jobs::run(global, &args, output),
+        Command::Supervise(args) => supervise::run(global, &args, output),
+        Command::Watch(args) => watch::run(global, &args, output),
+        Command::Audit(args) => audit::run(global, &args, output),
+        Command::Mcp(args) => mcp::run(global, &args, output),
+        Command::Propose(args) => propose::run(global, &args, output),
+        Command::Autopilot(args) => autopilot::run(global, &args, output),
+        Command::Lit(args) => lit::run(global, &args, output),
+        Command::Init(args) => init::run(global, &args, output),
+        Command::Finding(args) => finding::run(global, &args, output),
+        Command::Proposers(args) => proposers::run(global, &args, output),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -1,0 +1,1 @@
+//! The loop: brief, proposals, gates, runs, verdicts, findings, until a budget ends.

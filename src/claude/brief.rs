@@ -1,0 +1,1 @@
+//! What a proposer is told before it proposes.

@@ -1,0 +1,1 @@
+//! Every exchange with the API, kept beside its study.

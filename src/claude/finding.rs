@@ -1,0 +1,1 @@
+//! Findings: words from a proposer, numbers from the ledger.

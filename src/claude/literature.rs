@@ -1,0 +1,1 @@
+//! The library: papers by key, searched by words.

@@ -1,0 +1,1 @@
+//! The Model Context Protocol, served on stdin and stdout.

@@ -1,0 +1,1 @@
+//! One study, from an idea.

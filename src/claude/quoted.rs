@@ -1,0 +1,1 @@
+//! Text of others, marked as data.

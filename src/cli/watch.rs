@@ -1,0 +1,11 @@
+//! `windtunnel watch`
+
+use super::{Global, output::Output};
+use crate::error::Result;
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_global: &Global, _args: &Args, _output: Output) -> Result<()> {
+    Ok(())
+}

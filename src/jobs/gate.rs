@@ -1,0 +1,1 @@
+//! What a study has to pass before it runs.

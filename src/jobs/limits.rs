@@ -1,0 +1,1 @@
+//! `limits.toml`: what may be spent without a person's approval.
