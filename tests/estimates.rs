@@ -1,35 +1,16 @@
 //! What plan foresees and run spends, how trials share the cores, and the bench: through the binary.
 
+#[path = "support/bench.rs"]
+mod bench;
+
+use bench::{Bench, RECIPE};
 use serde_json::Value;
 use std::{
     fs,
-    path::PathBuf,
-    process::{Command, Output},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
-
-const RECIPE: &str = r#"
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = 40
-[optimizer]
-lr = 3e-3
-[eval]
-every = 20
-windows = 20
-"#;
 
 const STUDY: &str = r#"
 name = "study"
@@ -46,53 +27,22 @@ factor = "optimizer.lr"
 set = { "optimizer.lr" = 1e-5 }
 "#;
 
-struct Bench {
-    folder: TempDir,
+fn bench() -> Bench {
+    let recipe = RECIPE.replace("steps = 30", "steps = 40");
+    let bench = Bench::with(&recipe.replace("every = 10", "every = 20"));
+    bench.write("study.toml", STUDY);
+    bench
 }
 
-impl Bench {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-        fs::write(folder.path().join("study.toml"), STUDY).unwrap();
-        Self { folder }
-    }
+/// The error of a command that must fail with status 2.
+fn refused(bench: &Bench, args: &[&str]) -> Value {
+    let output = bench.run(&[args, &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
-        command
-            .args(args)
-            .args(["--home", "home", "--device", "cpu", "--json"])
-            .current_dir(self.folder.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// What a command prints; it must succeed.
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {stderr}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// The error of a command that must fail with status 2.
-    fn refused(&self, args: &[&str]) -> Value {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn home(&self, path: &str) -> PathBuf {
-        self.folder.path().join("home").join(path)
-    }
-
-    fn runs(&self) -> usize {
-        fs::read_dir(self.home("runs")).unwrap().count()
-    }
+fn runs(bench: &Bench) -> usize {
+    fs::read_dir(bench.home().join("runs")).unwrap().count()
 }
 
 fn number(value: &Value) -> f64 {
@@ -103,9 +53,9 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn a_second_plan_knows_what_the_first_measured_and_says_the_same() {
-    let bench = Bench::new();
+    let bench = bench();
     let first = bench.json(&["plan", "study.toml"]);
-    let kept = fs::read_to_string(bench.home("calibration.json")).unwrap();
+    let kept = fs::read_to_string(bench.home().join("calibration.json")).unwrap();
     let again = bench.json(&["plan", "study.toml"]);
     assert_eq!(first["minutes"], again["minutes"]);
     assert_eq!(first["arms"], again["arms"]);
@@ -113,13 +63,13 @@ fn a_second_plan_knows_what_the_first_measured_and_says_the_same() {
     assert!(number(&first["basis"]["uncertainty"]) > 0.1);
     // Nothing was timed again.
     assert_eq!(
-        fs::read_to_string(bench.home("calibration.json")).unwrap(),
+        fs::read_to_string(bench.home().join("calibration.json")).unwrap(),
         kept
     );
     // A rate makes no difference to the speed, a width does.
     bench.json(&["plan", "study.toml", "optimizer.weight_decay=0.2"]);
     assert_eq!(
-        fs::read_to_string(bench.home("calibration.json")).unwrap(),
+        fs::read_to_string(bench.home().join("calibration.json")).unwrap(),
         kept
     );
     // And a run shares the cores as the plan said.
@@ -132,22 +82,22 @@ fn a_second_plan_knows_what_the_first_measured_and_says_the_same() {
     );
     bench.json(&["plan", "study.toml", "model.n_embd=32"]);
     assert_ne!(
-        fs::read_to_string(bench.home("calibration.json")).unwrap(),
+        fs::read_to_string(bench.home().join("calibration.json")).unwrap(),
         kept
     );
 }
 
 #[test]
 fn a_damaged_calibration_is_named_and_changes_nothing() {
-    let bench = Bench::new();
-    fs::create_dir_all(bench.home("")).unwrap();
+    let bench = bench();
+    fs::create_dir_all(bench.home()).unwrap();
     for text in [
         "{",
         "{\"schema\":\"windtunnel.calibration.v1\",\"entries\":{\"k\":{\"at\":1,\"timing\":{\"start_seconds\":-1.0,\"seconds_per_step\":1.0,\"noise\":0.0,\"eval_seconds\":1.0,\"save_seconds\":1.0,\"memory_bytes\":1}}}}",
     ] {
-        fs::write(bench.home("calibration.json"), text).unwrap();
+        fs::write(bench.home().join("calibration.json"), text).unwrap();
         for command in ["plan", "run"] {
-            let error = bench.refused(&[command, "study.toml"]);
+            let error = refused(&bench, &[command, "study.toml"]);
             assert!(
                 error["place"]
                     .as_str()
@@ -161,16 +111,16 @@ fn a_damaged_calibration_is_named_and_changes_nothing() {
             );
         }
         assert_eq!(
-            fs::read_to_string(bench.home("calibration.json")).unwrap(),
+            fs::read_to_string(bench.home().join("calibration.json")).unwrap(),
             text
         );
-        assert_eq!(fs::read_dir(bench.home("")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(bench.home()).unwrap().count(), 1);
     }
 }
 
 #[test]
 fn a_run_says_what_was_predicted_and_what_was_spent_and_the_next_plan_learns() {
-    let bench = Bench::new();
+    let bench = bench();
     // Not left to be measured: on a busy machine another way of sharing the cores may be quicker.
     let study = ["run", "study.toml", "--threads", "1"];
     let run = bench.json(&study);
@@ -189,7 +139,10 @@ fn a_run_says_what_was_predicted_and_what_was_spent_and_the_next_plan_learns() {
     #[cfg(target_os = "linux")]
     assert!((0.6..1.6).contains(&ratio), "{predicted} {spent}");
     let _ = ratio;
-    let folder = bench.home("studies").join(run["study"].as_str().unwrap());
+    let folder = bench
+        .home()
+        .join("studies")
+        .join(run["study"].as_str().unwrap());
     for page in ["report.md", "report.html"] {
         let page = fs::read_to_string(folder.join(page)).unwrap();
         assert!(
@@ -216,7 +169,7 @@ fn a_run_says_what_was_predicted_and_what_was_spent_and_the_next_plan_learns() {
     fs::remove_file(folder.join("cost.json")).unwrap();
     assert_eq!(bench.json(&study)["verdict"], run["verdict"]);
     fs::write(folder.join("cost.json"), "{").unwrap();
-    let error = bench.refused(&["report", "study"]);
+    let error = refused(&bench, &["report", "study"]);
     assert!(
         error["place"].as_str().unwrap().contains("cost.json"),
         "{error}"
@@ -225,7 +178,7 @@ fn a_run_says_what_was_predicted_and_what_was_spent_and_the_next_plan_learns() {
 
 #[test]
 fn a_prediction_after_an_interruption_counts_only_what_is_left() {
-    let bench = Bench::new();
+    let bench = bench();
     let long = [
         "run",
         "study.toml",
@@ -245,7 +198,9 @@ fn a_prediction_after_an_interruption_counts_only_what_is_left() {
         .unwrap();
     let started = Instant::now();
     let saved = |bench: &Bench| {
-        let runs = fs::read_dir(bench.home("runs")).into_iter().flatten();
+        let runs = fs::read_dir(bench.home().join("runs"))
+            .into_iter()
+            .flatten();
         let checkpoints =
             runs.flat_map(|run| fs::read_dir(run.unwrap().path().join("checkpoints")));
         checkpoints.flatten().count() > 0
@@ -282,9 +237,9 @@ fn a_prediction_after_an_interruption_counts_only_what_is_left() {
 
 #[test]
 fn a_study_that_was_begun_keeps_its_threads_and_trains_nothing_again() {
-    let bench = Bench::new();
+    let bench = bench();
     let begun = bench.json(&["run", "study.toml", "--threads", "2", "--jobs", "1"]);
-    assert_eq!(bench.runs(), 4);
+    assert_eq!(runs(&bench), 4);
     for args in [
         &["run", "study.toml"][..],
         &["run", "study.toml", "--jobs", "auto"],
@@ -295,7 +250,7 @@ fn a_study_that_was_begun_keeps_its_threads_and_trains_nothing_again() {
             (&again["study"], &again["verdict"]),
             (&begun["study"], &begun["verdict"])
         );
-        assert_eq!(bench.runs(), 4, "{args:?}");
+        assert_eq!(runs(&bench), 4, "{args:?}");
     }
     let plan = bench.json(&["plan", "study.toml"]);
     assert_eq!(
@@ -323,7 +278,7 @@ fn a_study_that_was_begun_keeps_its_threads_and_trains_nothing_again() {
 
 #[test]
 fn jobs_and_threads_fit_the_cores_unless_somebody_asks() {
-    let bench = Bench::new();
+    let bench = bench();
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     for args in [
         &["plan", "study.toml"][..],
@@ -339,7 +294,7 @@ fn jobs_and_threads_fit_the_cores_unless_somebody_asks() {
     let plan = bench.json(&["plan", "study.toml", "--jobs", "4", "--threads", "2"]);
     assert_eq!((&plan["jobs"], &plan["threads"]), (&4.into(), &2.into()));
     for wrong in ["0", "many", "-1", "2000"] {
-        let error = bench.refused(&["plan", "study.toml", &format!("--jobs={wrong}")]);
+        let error = refused(&bench, &["plan", "study.toml", &format!("--jobs={wrong}")]);
         assert!(
             error["place"].as_str().unwrap().contains("--jobs"),
             "{error}"
@@ -353,7 +308,7 @@ fn jobs_and_threads_fit_the_cores_unless_somebody_asks() {
 
 #[test]
 fn bench_times_a_step_and_its_ops_beside_what_the_processor_can_do() {
-    let bench = Bench::new();
+    let bench = bench();
     let of_recipe = [
         "bench",
         "recipe.toml",
@@ -413,12 +368,12 @@ fn bench_times_a_step_and_its_ops_beside_what_the_processor_can_do() {
         }
     }
     // Looking made nothing.
-    assert!(!bench.home("").exists());
+    assert!(!bench.home().exists());
 }
 
 #[test]
 fn bench_refuses_what_it_cannot_time() {
-    let bench = Bench::new();
+    let bench = bench();
     for (args, place) in [
         (&["bench", "--seconds", "0"][..], "--seconds"),
         (&["bench", "--seconds", "nan"], "--seconds"),
@@ -430,7 +385,7 @@ fn bench_refuses_what_it_cannot_time() {
             "model.n_embed",
         ),
     ] {
-        let error = bench.refused(args);
+        let error = refused(&bench, args);
         let said = format!("{} {}", error["place"], error["problem"]);
         assert!(said.contains(place), "{args:?}: {error}");
     }

@@ -1,40 +1,20 @@
 //! Mixtures through the binary: declared before a run, drawn in it, told after it; killed and gone on
 //! with; changed by the arms of a study.
 
+#[path = "support/bench.rs"]
+mod bench;
 mod support;
 
+use bench::{Bench, RECIPE};
 use serde_json::Value;
 use std::{
     fs,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
 use support::records_without_clock;
-use tempfile::TempDir;
-use windtunnel::{checkpoint, home::Home, run_dir::RunDir};
-
-const RECIPE: &str = r#"
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = 40
-[optimizer]
-lr = 3e-3
-[eval]
-every = 10
-windows = 20
-"#;
+use windtunnel::{checkpoint, run_dir::RunDir};
 
 /// Tales, then a line to sums, of which there is a cap that binds.
 const CHANGING: &str =
@@ -42,71 +22,13 @@ const CHANGING: &str =
 const PHASES: &str =
     r#"data.phases=[{at=0.5,over=0.25,mixture=[{corpus="facts"},{corpus="sums",weight=9.0}]}]"#;
 
-struct Bench(TempDir);
-
-impl Bench {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-        Self(folder)
-    }
-
-    /// Writes `study.toml`: a control and these arms.
-    fn study(&self, decision: &str, arms: &str) {
-        let text = format!(
-            "name = \"study\"\nbase = \"recipe.toml\"\n[hypothesis]\nclaim = \"It matters.\"\n\
-             [decision]\n{decision}\n[arms.plain]\ncontrol = true\n{arms}\n"
-        );
-        fs::write(self.path("study.toml"), text).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, home: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
-        command
-            .args(args)
-            .args(["--home", home, "--device", "cpu", "--threads", "1"])
-            .current_dir(self.0.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command("home", args).output().unwrap()
-    }
-
-    fn json_in(&self, home: &str, args: &[&str]) -> Value {
-        let output = self.command(home, &[args, &["--json"]].concat()).output();
-        let output = output.unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {stderr}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        self.json_in("home", args)
-    }
-
-    fn refused(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
-        stderr
-    }
-
-    fn run_dirs(&self, home: &str) -> Vec<RunDir> {
-        let home = self.path(home);
-        let ids = Home::runs(&home).into_iter();
-        ids.map(|id| RunDir::new(home.join("runs").join(id)))
-            .collect()
-    }
+fn bench() -> Bench {
+    Bench::with(&RECIPE.replace("steps = 30", "steps = 40")).one_thread()
 }
 
 #[test]
 fn a_run_says_what_it_will_draw_and_then_what_it_drew() {
-    let bench = Bench::new();
+    let bench = bench();
     let output = bench.run(&["train", "recipe.toml", CHANGING, PHASES, "budget.steps=600"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -176,7 +98,7 @@ weight = 0.5
 
 #[test]
 fn a_plain_mixture_resolves_to_what_it_always_did() {
-    let bench = Bench::new();
+    let bench = bench();
     let plain = r#"data.mixture=[{corpus="tales",weight=3},{corpus="sums",weight=2},{corpus="facts",weight=1,subset={fraction=0.25}}]"#;
     bench.json(&["train", "recipe.toml", plain]);
     let recipe = fs::read_to_string(bench.run_dirs("home")[0].recipe()).unwrap();
@@ -185,7 +107,7 @@ fn a_plain_mixture_resolves_to_what_it_always_did() {
 
 #[test]
 fn weightings_resolve_to_numbers_that_the_run_shows() {
-    let bench = Bench::new();
+    let bench = bench();
     let both = r#"data.mixture=[{corpus="tales",weight=5.0},{corpus="sums",weight=1.0}]"#;
     let weights = |change: &str| -> Vec<f64> {
         let home: String = change.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -215,7 +137,7 @@ fn weightings_resolve_to_numbers_that_the_run_shows() {
 /// What a cap or a phase needs of a run that is killed: it goes on with the same rows.
 #[test]
 fn a_run_killed_in_the_middle_of_its_phases_draws_the_same_rows() {
-    let bench = Bench::new();
+    let bench = bench();
     let args = [
         "train",
         "recipe.toml",
@@ -232,7 +154,7 @@ fn a_run_killed_in_the_middle_of_its_phases_draws_the_same_rows() {
     // In the first phase, on the line, after it.
     for at in [150, 350, 500] {
         let mut child = bench
-            .command("killed", &args)
+            .command_in("killed", &args)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -280,8 +202,8 @@ set = { "data.mixture" = [{ corpus = "tales" }, { corpus = "facts", max_epochs =
 
 #[test]
 fn arms_may_change_phases_and_share_all_that_is_measured() {
-    let bench = Bench::new();
-    bench.study("margin = 5.0\nseeds = 2", ARMS);
+    let bench = bench();
+    bench.study("study.toml", "margin = 5.0\nseeds = 2", ARMS);
     let plan = bench.json(&["plan", "study.toml"]);
     let mixtures = plan["mixtures"].as_array().unwrap();
     let arms: Vec<&str> = mixtures
@@ -321,7 +243,7 @@ fn arms_may_change_phases_and_share_all_that_is_measured() {
 
 #[test]
 fn a_weighting_is_a_factor_of_its_own() {
-    let bench = Bench::new();
+    let bench = bench();
     let arm =
         |factor: &str, set: &str| format!("[arms.other]\nfactor = \"{factor}\"\nset = {{ {set} }}");
     let both = r#"data.mixture=[{corpus="tales",weight=5.0},{corpus="sums"}]"#;
@@ -330,7 +252,7 @@ fn a_weighting_is_a_factor_of_its_own() {
         "\"data.weighting\" = \"natural\"",
         "\"data.weighting\" = { temperature = 2.0 }",
     ] {
-        bench.study(decision, &arm("data.weighting", set));
+        bench.study("study.toml", decision, &arm("data.weighting", set));
         let plan = bench.json(&["plan", "study.toml", both]);
         let weight = |idx: usize| {
             plan["mixtures"][idx]["corpora"][0]["weight"]
@@ -342,6 +264,7 @@ fn a_weighting_is_a_factor_of_its_own() {
     // One weighting in the place of another.
     let natural = "data.weighting.unimax_epochs=2.0";
     bench.study(
+        "study.toml",
         decision,
         &arm(
             "data.weighting",
@@ -350,16 +273,17 @@ fn a_weighting_is_a_factor_of_its_own() {
     );
     bench.json(&["plan", "study.toml", both, natural]);
     bench.study(
+        "study.toml",
         decision,
         &arm("data.mixture", "\"data.weighting\" = \"natural\""),
     );
-    let said = bench.refused(&["plan", "study.toml", both]);
+    let said = bench.refused(&["plan", "study.toml", both], 2);
     assert!(said.contains("data.weighting besides its factor"), "{said}");
 }
 
 #[test]
 fn what_only_phases_name_is_searched_for_validation_text_and_confounding() {
-    let bench = Bench::new();
+    let bench = bench();
     bench.json(&["data", "synth", "tales", "tales.txt"]);
     let shares = ["--validation", "0.02", "--test", "0.02"];
     bench.json(&[&["data", "add", "tales.txt", "copied"], &shares[..]].concat());
@@ -369,15 +293,17 @@ fn what_only_phases_name_is_searched_for_validation_text_and_confounding() {
         )
     };
     bench.study(
+        "study.toml",
         "margin = 5.0\nseeds = 2\neval = [{ corpus = \"tales\" }]",
         &arm("{ corpus = \"copied\" }"),
     );
-    let said = bench.refused(&["plan", "study.toml"]);
+    let said = bench.refused(&["plan", "study.toml"], 2);
     assert!(
         said.contains("arms.late trains on validation text"),
         "{said}"
     );
     bench.study(
+        "study.toml",
         "margin = 5.0\nseeds = 2\neval = [{ corpus = \"tales\" }]",
         &arm("{ corpus = \"sums\", subset = { fraction = 0.1, kind = \"leading\" } }"),
     );
@@ -388,7 +314,7 @@ fn what_only_phases_name_is_searched_for_validation_text_and_confounding() {
 
 #[test]
 fn runs_share_a_trunk_only_where_their_weights_are_the_same_step_by_step() {
-    let bench = Bench::new();
+    let bench = bench();
     let long = [
         "schedule.kind=wsd",
         "schedule.cooldown=0.25",
@@ -418,7 +344,7 @@ fn runs_share_a_trunk_only_where_their_weights_are_the_same_step_by_step() {
 
 #[test]
 fn a_budget_in_seconds_knows_its_phases_once_it_has_steps() {
-    let bench = Bench::new();
+    let bench = bench();
     let args = ["train", "recipe.toml", "budget.seconds=0.5", PHASES];
     bench.json(&args);
     let recipe = fs::read_to_string(bench.run_dirs("home")[0].recipe()).unwrap();

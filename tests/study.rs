@@ -1,94 +1,30 @@
 //! Studies from file to verdict through the binary: exit statuses, sharing, gates, reports.
 
+#[path = "support/bench.rs"]
+mod bench;
+
+use bench::{Bench, SLOW};
 use serde_json::Value;
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 
-const RECIPE: &str = r#"
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = 30
-[optimizer]
-lr = 3e-3
-[eval]
-every = 10
-windows = 20
-"#;
-
-/// A folder with a recipe, and a study with these decision lines and arms.
-struct Bench {
-    folder: TempDir,
+/// A bench with `study.toml`, of these decision lines and arms.
+fn with_study(decision: &str, arms: &str) -> Bench {
+    let bench = Bench::new();
+    bench.study("study.toml", decision, arms);
+    bench
 }
 
-impl Bench {
-    fn new(decision: &str, arms: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-        let bench = Self { folder };
-        bench.write("study.toml", "study", decision, arms);
-        bench
-    }
-
-    fn write(&self, file: &str, name: &str, decision: &str, arms: &str) {
-        let text = format!(
-            "name = \"{name}\"\nbase = \"recipe.toml\"\n[hypothesis]\nclaim = \"It matters.\"\n\
-             [decision]\n{decision}\n[arms.plain]\ncontrol = true\n{arms}\n"
-        );
-        fs::write(self.folder.path().join(file), text).unwrap();
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
-        command
-            .args(args)
-            .args(["--home", "home", "--device", "cpu"])
-            .current_dir(self.folder.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// What a command prints with `--json`; it must succeed.
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.run(&[args, &["--json"]].concat());
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {stderr}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text.lines().count(), 1, "{args:?}: one object on one line");
-        let value: Value = serde_json::from_str(&text).unwrap();
-        assert!(value["schema"].as_str().unwrap().starts_with("windtunnel."));
-        value
-    }
-
-    fn home(&self) -> std::path::PathBuf {
-        self.folder.path().join("home")
-    }
-}
-
-const SLOW: &str = "[arms.slow]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 1e-5 }";
 const AGAIN: &str = "[arms.again]\nfactor = \"none\"";
 
 #[test]
 fn a_study_ends_with_a_verdict_and_a_report_that_holds_its_numbers() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     let run = bench.json(&["run", "study.toml"]);
     let arm = &run["verdict"]["arms"][0];
     assert_eq!(
@@ -140,7 +76,7 @@ fn a_study_ends_with_a_verdict_and_a_report_that_holds_its_numbers() {
 
 #[test]
 fn studies_and_runs_have_pages_that_stand_alone() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     let read = |reported: &Value| {
         let path = bench.folder.path().join(reported["page"].as_str().unwrap());
         fs::read_to_string(path).unwrap()
@@ -181,7 +117,7 @@ fn studies_and_runs_have_pages_that_stand_alone() {
 
 #[test]
 fn an_arm_that_is_the_control_again_differs_by_exactly_nothing() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", AGAIN);
+    let bench = with_study("margin = 0.1\nseeds = 3", AGAIN);
     let run = bench.json(&["run", "study.toml"]);
     let arm = &run["verdict"]["arms"][0];
     assert_eq!(arm["call"], "equivalent");
@@ -193,14 +129,14 @@ fn an_arm_that_is_the_control_again_differs_by_exactly_nothing() {
 
 #[test]
 fn expectations_decide_between_status_0_and_1() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     for (expect, status) in [("better", 1), ("not-worse", 1), ("equivalent", 1)] {
         let output = bench.run(&["run", "study.toml", "--expect", expect]);
         assert_eq!(output.status.code(), Some(status), "{expect}");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(stderr.contains("slow: worse"), "{stderr}");
     }
-    let bench = Bench::new("margin = 0.1\nseeds = 3", AGAIN);
+    let bench = with_study("margin = 0.1\nseeds = 3", AGAIN);
     for (expect, status) in [("better", 1), ("not-worse", 0), ("equivalent", 0)] {
         let output = bench.run(&["run", "study.toml", "--expect", expect]);
         assert_eq!(output.status.code(), Some(status), "{expect}");
@@ -209,10 +145,10 @@ fn expectations_decide_between_status_0_and_1() {
 
 #[test]
 fn studies_that_share_a_baseline_train_it_once() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     bench.json(&["run", "study.toml"]);
     let fast = "[arms.fast]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 6e-3 }";
-    bench.write("second.toml", "second", "margin = 0.1\nseeds = 3", fast);
+    bench.study("second.toml", "margin = 0.1\nseeds = 3", fast);
     let plan = bench.json(&["plan", "second.toml"]);
     assert_eq!((&plan["trials"], &plan["finished"]), (&6.into(), &3.into()));
     assert_eq!(plan["tokens"], 3 * 30 * 64);
@@ -226,7 +162,7 @@ fn studies_that_share_a_baseline_train_it_once() {
 
 #[test]
 fn a_plan_says_what_a_study_will_do_and_changes_nothing_that_a_run_would() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     let plan = bench.json(&["plan", "study.toml"]);
     assert_eq!(plan["tokens"], 6 * 30 * 64);
     assert_eq!(plan["trials"], 6);
@@ -245,7 +181,7 @@ fn a_plan_says_what_a_study_will_do_and_changes_nothing_that_a_run_would() {
 
 #[test]
 fn limits_refuse_with_status_3_before_anything_is_frozen() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     for limit in [
         "limits.tokens=11519",
         "limits.flops=1e6",
@@ -266,7 +202,7 @@ fn limits_refuse_with_status_3_before_anything_is_frozen() {
 
 #[test]
 fn a_design_that_is_known_to_be_blind_is_refused_with_the_seeds_it_would_need() {
-    let bench = Bench::new("margin = 0.1\nseeds = 3", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 3", SLOW);
     bench.json(&["run", "study.toml"]);
     let output = bench.run(&[
         "run",
@@ -285,7 +221,7 @@ fn a_design_that_is_known_to_be_blind_is_refused_with_the_seeds_it_would_need() 
 #[test]
 fn arms_that_diverge_are_outcomes_and_the_study_still_has_its_verdict() {
     let arms = "[arms.wild]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 1e38 }";
-    let bench = Bench::new("margin = 0.1\nseeds = 6", arms);
+    let bench = with_study("margin = 0.1\nseeds = 6", arms);
     let run = bench.json(&["run", "study.toml"]);
     let arm = &run["verdict"]["arms"][0];
     assert_eq!(arm["diverged"], serde_json::json!([0, 6]));
@@ -296,7 +232,7 @@ fn arms_that_diverge_are_outcomes_and_the_study_still_has_its_verdict() {
 
 #[test]
 fn a_budget_in_seconds_becomes_the_same_steps_for_every_arm_and_every_resume() {
-    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 2", SLOW);
     let seconds = ["run", "study.toml", "budget.seconds=0.2"];
     let first = bench.json(&seconds);
     let again = bench.json(&seconds);
@@ -309,7 +245,7 @@ fn a_budget_in_seconds_becomes_the_same_steps_for_every_arm_and_every_resume() {
 
 #[test]
 fn ctrl_c_keeps_everything_and_the_study_goes_on() {
-    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 2", SLOW);
     let long = ["run", "study.toml", "budget.steps=3000", "--jobs", "2"];
     let child = bench
         .command(&long)
@@ -350,7 +286,7 @@ fn ctrl_c_keeps_everything_and_the_study_goes_on() {
 
 #[test]
 fn two_runs_are_compared_with_a_warning_that_one_pair_proves_nothing() {
-    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 2", SLOW);
     let train = |change: &str| bench.json(&["train", "recipe.toml", change])["trial"].clone();
     let (first, second) = (train("seed=1"), train("optimizer.lr=1e-4"));
     let (first, second) = (first.as_str().unwrap(), second.as_str().unwrap());
@@ -372,7 +308,7 @@ fn two_runs_are_compared_with_a_warning_that_one_pair_proves_nothing() {
 
 #[test]
 fn the_average_of_the_weights_is_evaluated_and_sampled_where_it_was_kept() {
-    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 2", SLOW);
     let outcome = bench.json(&["train", "recipe.toml", "eval.ema=0.9"]);
     let run = outcome["trial"].as_str().unwrap();
     let (raw, averaged) = (
@@ -391,14 +327,19 @@ fn the_average_of_the_weights_is_evaluated_and_sampled_where_it_was_kept() {
 
 #[test]
 fn templates_are_studies_and_recipes_that_can_be_planned() {
-    let bench = Bench::new("margin = 0.1\nseeds = 2", SLOW);
+    let bench = with_study("margin = 0.1\nseeds = 2", SLOW);
     bench.json(&["new", "recipe", "mine"]);
     bench.json(&["new", "study", "idea"]);
     let recipe = bench.folder.path().join("configs/recipes");
     // The template builds on the quickstart's recipe, which a clone of the repository has.
     let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/recipes/quickstart.toml");
     fs::copy(quickstart, recipe.join("quickstart.toml")).unwrap();
-    let plan = bench.json(&["plan", "configs/studies/idea.toml"]);
+    let plan = bench.json(&[
+        "plan",
+        "configs/studies/idea.toml",
+        // However busy the machine.
+        "limits.device_minutes=1e6",
+    ]);
     assert_eq!(plan["arms"][1]["factor"], "optimizer.lr");
     bench.json(&[
         "train",

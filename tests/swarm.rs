@@ -1,35 +1,14 @@
 //! Swarms: arms that are drawn from a space of mixtures and rates.
 
-use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
-use tempfile::TempDir;
+#[path = "support/bench.rs"]
+mod bench;
+
+use bench::{Bench, RECIPE};
+use std::{collections::BTreeSet, fs, path::Path};
 use windtunnel::study::proposal::Study;
 
-const RECIPE: &str = r#"
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = 30
-[optimizer]
-lr = 3e-3
-[eval]
-every = 0
-windows = 20
-"#;
-
-fn folder() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-    folder
+fn bench() -> Bench {
+    Bench::with(&RECIPE.replace("every = 10", "every = 0")).one_thread()
 }
 
 fn write(folder: &Path, space: &str) -> std::path::PathBuf {
@@ -43,8 +22,8 @@ fn write(folder: &Path, space: &str) -> std::path::PathBuf {
 }
 
 fn load(space: &str) -> windtunnel::error::Result<Study> {
-    let folder = folder();
-    Study::load(&write(folder.path(), space), &[])
+    let bench = bench();
+    Study::load(&write(bench.folder.path(), space), &[])
 }
 
 const THREE: &str = "[space]\ncorpora = [\"tales\", \"sums\", \"facts\"]\n";
@@ -246,36 +225,16 @@ fn a_space_that_contradicts_itself_is_refused_where_it_stands() {
     }
 }
 
-/// What a command prints with `--json` in a folder; it must succeed.
-fn json(folder: &Path, args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel"))
-        .args(args)
-        .args([
-            "--home",
-            "home",
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            "--json",
-        ])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[test]
 fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
-    let folder = folder();
+    let bench = bench();
     let space = "[space]\ncorpora = [\"tales\", \"sums\", \"facts\"]\npoints = 10\nheld_back = 5\n";
-    write(folder.path(), space);
-    let run = json(folder.path(), &["run", "swarm.toml"]);
+    write(bench.folder.path(), space);
+    let run = bench.json(&["run", "swarm.toml"]);
     let why = run["verdict"]["exploratory"][0].as_str().unwrap();
     assert!(why.contains("swarm"), "{why}");
-    let report = fs::read_to_string(folder.path().join(run["report"].as_str().unwrap())).unwrap();
+    let report =
+        fs::read_to_string(bench.folder.path().join(run["report"].as_str().unwrap())).unwrap();
     // 10 points, 5 held back, three corpora alone, natural and even shares.
     let ranked = report.split("## The points, best first").nth(1).unwrap();
     let rows: Vec<&str> = ranked
@@ -288,17 +247,14 @@ fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
     assert_eq!(values.len(), 20);
     assert!(values.is_sorted(), "{values:?}");
 
-    let fit = json(
-        folder.path(),
-        &[
-            "fit",
-            "mixture",
-            "--study",
-            "swarm",
-            "--plot",
-            "simplex.svg",
-        ],
-    );
+    let fit = bench.json(&[
+        "fit",
+        "mixture",
+        "--study",
+        "swarm",
+        "--plot",
+        "simplex.svg",
+    ]);
     assert_eq!(
         (&fit["runs"], &fit["fits"][0]["tests"][0]["n"]),
         (&15.into(), &5.into())
@@ -321,22 +277,19 @@ fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
         .map(|share| share["value"].as_f64().unwrap())
         .collect();
     assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-    let svg = fs::read_to_string(folder.path().join("simplex.svg")).unwrap();
+    let svg = fs::read_to_string(bench.folder.path().join("simplex.svg")).unwrap();
     assert!(svg.starts_with("<svg"));
     // Every run's mixture and loss is the one that the trial had.
     let mixtures = fit["measured_mixtures"].as_array().unwrap();
     assert_eq!(mixtures.len(), 15);
 
-    let next = json(folder.path(), &["next-mixture", "swarm", "--n", "2"]);
+    let next = bench.json(&["next-mixture", "swarm", "--n", "2"]);
     assert_eq!(next["next"].as_array().unwrap().len(), 2);
-    let new = json(
-        folder.path(),
-        &["new", "study", "better_mix", "--best-mix", "swarm"],
-    );
+    let new = bench.json(&["new", "study", "better_mix", "--best-mix", "swarm"]);
     let path = new["path"].as_str().unwrap();
-    let plan = json(folder.path(), &["plan", path]);
+    let plan = bench.json(&["plan", path]);
     assert_eq!(plan["arms"].as_array().unwrap().len(), 2);
-    let text = fs::read_to_string(folder.path().join(path)).unwrap();
+    let text = fs::read_to_string(bench.folder.path().join(path)).unwrap();
     let study: toml::Table = toml::from_str(&text).unwrap();
     let shares = study["arms"]["foretold"]["set"]["data.mixture"]
         .as_array()
@@ -354,15 +307,15 @@ fn a_swarm_feeds_laws_which_propose_a_mixture_and_the_study_that_tests_it() {
     }
     let recipe = new["recipe"].as_str().unwrap();
     let recipe: toml::Table =
-        toml::from_str(&fs::read_to_string(folder.path().join(recipe)).unwrap()).unwrap();
+        toml::from_str(&fs::read_to_string(bench.folder.path().join(recipe)).unwrap()).unwrap();
     // Seed 1 was the swarm's.
     assert_eq!(recipe["seed"].as_integer(), Some(2));
 }
 
 #[test]
 fn a_ladder_is_a_study_at_each_size_on_its_own_seeds_and_says_how_much_may_be_claimed() {
-    let folder = folder();
-    let path = folder.path().join("ladder.toml");
+    let bench = bench();
+    let path = bench.folder.path().join("ladder.toml");
     let text = |ladder: &str| {
         format!(
             "name = \"slow\"\nbase = \"recipe.toml\"\n[hypothesis]\nclaim = \"Slow is worse.\"\n[decision]\nmargin = 0.05\nseeds = 3\n\
@@ -370,12 +323,12 @@ fn a_ladder_is_a_study_at_each_size_on_its_own_seeds_and_says_how_much_may_be_cl
         )
     };
     fs::write(&path, text("n_embd = [8, 16, 32]\ntarget = 1e5")).unwrap();
-    let plan = json(folder.path(), &["plan", "ladder.toml"]);
+    let plan = bench.json(&["plan", "ladder.toml"]);
     assert_eq!(plan["rungs"].as_array().unwrap().len(), 3);
     let minutes = plan["rungs"].as_array().unwrap().iter();
     let sum: f64 = minutes.map(|rung| rung["minutes"].as_f64().unwrap()).sum();
     assert!((plan["minutes"].as_f64().unwrap() - sum).abs() < 1e-9 && sum > 0.0);
-    let run = json(folder.path(), &["run", "ladder.toml"]);
+    let run = bench.json(&["run", "ladder.toml"]);
     let rungs = run["ladder"]["rungs"].as_array().unwrap();
     assert_eq!(rungs.len(), 3);
     let sizes: Vec<u64> = rungs
@@ -398,21 +351,16 @@ fn a_ladder_is_a_study_at_each_size_on_its_own_seeds_and_says_how_much_may_be_cl
     let at = &arm["by_rate"][0]["transfer"]["at_target"];
     assert!(at["low"].as_f64().unwrap() > 0.0, "{at}");
     // Every rung is a study of its own, with its report.
-    assert_eq!(
-        json(folder.path(), &["ls"])["studies"]
-            .as_array()
-            .unwrap()
-            .len(),
-        3
-    );
+    assert_eq!(bench.json(&["ls"])["studies"].as_array().unwrap().len(), 3);
     assert!(
-        folder
+        bench
+            .folder
             .path()
             .join(run["picture"].as_str().unwrap())
             .is_file()
     );
     // Nothing is trained again.
-    let again = json(folder.path(), &["run", "ladder.toml"]);
+    let again = bench.json(&["run", "ladder.toml"]);
     assert_eq!(again["ladder"], run["ladder"]);
 
     for (ladder, words) in [

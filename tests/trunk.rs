@@ -1,19 +1,16 @@
 //! Runs that differ in their cooldowns, or in their lengths, share the steps before: each gives the
 //! numbers that it gives alone.
 
+#[path = "support/bench.rs"]
+mod bench;
 #[path = "support/clock.rs"]
 mod clock;
 mod support;
 
+use bench::Bench;
 use clock::verdict_without_clock;
-use serde_json::Value;
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path};
 use support::records_without_clock;
-use tempfile::TempDir;
 use windtunnel::{home::Home, run_dir::RunDir};
 
 const RECIPE: &str = r#"
@@ -64,43 +61,10 @@ factor = "schedule.cooldown_shape"
 set = { "schedule.cooldown_shape" = "sqrt" }
 "#;
 
-struct Bench(TempDir);
-
-impl Bench {
-    fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
-        fs::write(folder.path().join("study.toml"), STUDY).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, home: &str, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_windtunnel"))
-            .args(args)
-            .args([
-                "--home",
-                home,
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-                "--json",
-            ])
-            .current_dir(self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    fn json(&self, home: &str, args: &[&str]) -> Value {
-        let output = self.run(home, args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {stderr}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
+fn bench() -> Bench {
+    let bench = Bench::with(RECIPE).one_thread();
+    bench.write("study.toml", STUDY);
+    bench
 }
 
 fn run_dir(home: &Path, id: &str) -> RunDir {
@@ -116,15 +80,15 @@ fn numbers(dir: &RunDir) -> (Vec<String>, String) {
 
 #[test]
 fn arms_that_cool_down_differently_train_their_trunk_once_and_give_the_same_numbers() {
-    let bench = Bench::new();
-    let forecast = bench.json("shared", &["plan", "study.toml"]);
+    let bench = bench();
+    let forecast = bench.json_in("shared", &["plan", "study.toml"]);
     // Of each seed: 20 steps, then 20 of their own, and from step 30 two times 10; 4 × 16 tokens.
     let shared = 2 * (20 + 20 + 10 + 10 + 10) * 64;
     assert_eq!(forecast["tokens"], shared, "{forecast}");
-    let verdict = bench.json("shared", &["run", "study.toml", "--jobs", "2"]);
+    let verdict = bench.json_in("shared", &["run", "study.toml", "--jobs", "2"]);
     assert_eq!(verdict["cost"]["tokens"], shared);
     let alone = &["run", "study.toml", "--jobs", "2", "checkpoint.trunk=false"];
-    let alone = bench.json("alone", alone);
+    let alone = bench.json_in("alone", alone);
     assert_eq!(alone["cost"]["tokens"], 6 * 40 * 64);
     let [alone, verdict] = [&alone, &verdict].map(|run| verdict_without_clock(&run["verdict"]));
     // What was shared cost less; all else is the same.
@@ -161,27 +125,27 @@ fn arms_that_cool_down_differently_train_their_trunk_once_and_give_the_same_numb
 
 #[test]
 fn a_longer_run_begins_where_a_shorter_one_began_to_cool_down() {
-    let bench = Bench::new();
+    let bench = bench();
     let short = ["train", "recipe.toml", "budget.steps=16"];
-    assert!(bench.json("home", &short).get("branched").is_none());
+    assert!(bench.json_in("home", &short).get("branched").is_none());
     let long = ["train", "recipe.toml"];
-    let outcome = bench.json("home", &long);
+    let outcome = bench.json_in("home", &long);
     assert_eq!(outcome["branched"]["step"], 12);
-    let alone = bench.json("alone", &long);
+    let alone = bench.json_in("alone", &long);
     let id = alone["trial"].as_str().unwrap();
     let both = ["home", "alone"].map(|home| numbers(&run_dir(&bench.path(home), id)));
     assert_eq!(both[0], both[1]);
     // Another seed, another rate, another warm-up: another trunk.
     for change in ["seed=2", "optimizer.lr=1e-3", "schedule.warmup_steps=5"] {
-        let other = bench.json("home", &["train", "recipe.toml", change]);
+        let other = bench.json_in("home", &["train", "recipe.toml", change]);
         assert!(other.get("branched").is_none(), "{change}");
     }
 }
 
 #[test]
 fn a_damaged_trunk_is_named_and_can_be_deleted() {
-    let bench = Bench::new();
-    bench.json("home", &["train", "recipe.toml", "budget.steps=16"]);
+    let bench = bench();
+    bench.json_in("home", &["train", "recipe.toml", "budget.steps=16"]);
     let trunk = fs::read_dir(bench.path("home/trunks")).unwrap().next();
     let step = trunk.unwrap().unwrap().path().join("step-00000012");
     let state = step.join("step-00000012.safetensors");
@@ -189,7 +153,7 @@ fn a_damaged_trunk_is_named_and_can_be_deleted() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     fs::write(&state, bytes).unwrap();
-    let output = bench.run("home", &["train", "recipe.toml"]);
+    let output = bench.run(&["train", "recipe.toml"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
@@ -197,6 +161,6 @@ fn a_damaged_trunk_is_named_and_can_be_deleted() {
         "{said}"
     );
     fs::remove_dir_all(&step).unwrap();
-    let outcome = bench.json("home", &["train", "recipe.toml"]);
+    let outcome = bench.json_in("home", &["train", "recipe.toml"]);
     assert!(outcome.get("branched").is_none());
 }

@@ -1,6 +1,6 @@
 //! Campaigns: a shared error budget, fresh seeds, and what is exploratory for good.
 
-use crate::{Bench, SLOW};
+use crate::{Bench, SLOW, frequent};
 use serde_json::Value;
 use std::fs;
 use windtunnel::study::{
@@ -17,7 +17,7 @@ fn contract(bench: &Bench, run: &Value) -> Value {
 
 #[test]
 fn levels_fall_along_the_stream_rise_with_discoveries_and_seeds_are_never_used_twice() {
-    let bench = Bench::new();
+    let bench = frequent();
     let file = bench.folder.path().join("campaign.toml");
     fs::write(&file, "name = \"rates\"\nalpha = 0.1\n").unwrap();
     bench.study("one.toml", LARGE, SLOW);
@@ -83,7 +83,7 @@ fn levels_fall_along_the_stream_rise_with_discoveries_and_seeds_are_never_used_t
 
 #[test]
 fn a_study_on_seeds_that_were_used_is_exploratory() {
-    let bench = Bench::new();
+    let bench = frequent();
     let text = "name = \"shared\"\nfresh_seeds = false\nstudies = 2\n";
     fs::write(bench.folder.path().join("campaign.toml"), text).unwrap();
     bench.study("one.toml", "margin = 2.0\nseeds = 4", SLOW);
@@ -112,7 +112,7 @@ fn a_study_on_seeds_that_were_used_is_exploratory() {
 
 #[test]
 fn the_winner_of_several_arms_is_a_candidate_until_a_study_of_its_own_confirms_it() {
-    let bench = Bench::new();
+    let bench = frequent();
     let arms = "[arms.fast]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 3e-2 }\n[arms.faster]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 6e-2 }";
     bench.study("many.toml", "margin = 0.2\nseeds = 6", arms);
     let many = bench.json(&["run", "many.toml"]);

@@ -1,6 +1,6 @@
 //! `calibrate`'s real part on a set so small that it takes seconds.
 
-use crate::{Bench, RECIPE, SLOW};
+use crate::{RECIPE, SLOW, frequent};
 use std::{fs, path::Path};
 use windtunnel::{
     study::{
@@ -52,7 +52,7 @@ expect = { refused = "validation text" }
 
 #[test]
 fn a_calibration_keeps_its_outcomes_and_the_table_comes_from_them_alone() {
-    let bench = Bench::new();
+    let bench = frequent();
     let folder = bench.folder.path().join("set");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("recipe.toml"), RECIPE).unwrap();

@@ -1,10 +1,10 @@
 //! The noise bank plans: σ from trials of the same kind, chances of each verdict, blindness.
 
-use crate::{Bench, SLOW};
+use crate::{SLOW, frequent};
 
 #[test]
 fn trials_of_the_same_kind_tell_a_study_that_never_ran_what_it_can_see() {
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("first.toml", "margin = 0.1\nseeds = 4", SLOW);
     bench.json(&["run", "first.toml"]);
     let bank = bench.json(&["ls"])["noise"].clone();
@@ -50,7 +50,7 @@ fn trials_of_the_same_kind_tell_a_study_that_never_ran_what_it_can_see() {
 
 #[test]
 fn a_blind_study_runs_only_as_exploratory_and_says_so_for_good() {
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("study.toml", "margin = 0.1\nseeds = 3", SLOW);
     bench.json(&["run", "study.toml"]);
     let blind = ["decision.margin=1e-6", "decision.seeds=4"];
@@ -86,7 +86,7 @@ fn a_blind_study_runs_only_as_exploratory_and_says_so_for_good() {
 
 #[test]
 fn an_effect_is_priced_in_steps_of_the_control() {
-    let bench = Bench::new();
+    let bench = frequent();
     let arm = "[arms.near]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 3.3e-3 }";
     bench.study("study.toml", "margin = 0.5\nseeds = 3", arm);
     let run = bench.json(&["run", "study.toml", "budget.steps=60"]);
@@ -108,7 +108,7 @@ fn an_effect_is_priced_in_steps_of_the_control() {
 
 #[test]
 fn seeds_of_weights_and_of_data_can_be_told_apart() {
-    let bench = Bench::new();
+    let bench = frequent();
     let train = |changes: &[&str]| {
         let outcome = bench.json(&[&["train", "recipe.toml"], changes].concat());
         (
@@ -128,7 +128,7 @@ fn seeds_of_weights_and_of_data_can_be_told_apart() {
 
 #[test]
 fn crossed_seeds_take_the_variance_apart() {
-    let bench = Bench::new();
+    let bench = frequent();
     let args = ["noise", "recipe.toml", "--crossed", "3", "--blocks", "4"];
     let found = bench.json(&args);
     assert_eq!((&found["trials"], &found["blocks"]), (&9.into(), &4.into()));

@@ -1,7 +1,7 @@
 //! Studies that look after every seed: they stop at the first look that decides, whatever else is
 //! there, and say what would decide where nothing did.
 
-use crate::{Bench, SLOW};
+use crate::{Bench, SLOW, frequent};
 use serde_json::Value;
 use std::{fs, thread::sleep, time::Duration};
 
@@ -14,7 +14,7 @@ fn trials(bench: &Bench) -> usize {
 
 #[test]
 fn a_large_effect_stops_the_study_early_and_the_verdict_is_its_last_look() {
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("study.toml", ANYTIME, SLOW);
     let run = bench.json(&["run", "study.toml", "--jobs", "1"]);
     let arm = &run["verdict"]["arms"][0];
@@ -50,7 +50,7 @@ fn a_large_effect_stops_the_study_early_and_the_verdict_is_its_last_look() {
 
 #[test]
 fn seeds_finished_beyond_the_stop_and_a_new_run_change_nothing() {
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("study.toml", ANYTIME, SLOW);
     let run = bench.json(&["run", "study.toml", "--jobs", "1"]);
     let path = bench.study_dir(&run).join("verdict.json");
@@ -64,7 +64,7 @@ fn seeds_finished_beyond_the_stop_and_a_new_run_change_nothing() {
     assert_eq!(again["study"], run["study"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), verdict);
     // More at a time may be trained than the stop needs; the stop is the same.
-    let other = Bench::new();
+    let other = frequent();
     other.study("study.toml", ANYTIME, SLOW);
     let ahead = other.json(&["run", "study.toml", "--jobs", "6"]);
     assert_eq!(ahead["verdict"]["seeds"], run["verdict"]["seeds"]);
@@ -76,10 +76,10 @@ fn seeds_finished_beyond_the_stop_and_a_new_run_change_nothing() {
 
 #[test]
 fn a_killed_study_stops_where_an_undisturbed_one_does() {
-    let calm = Bench::new();
+    let calm = frequent();
     calm.study("study.toml", ANYTIME, SLOW);
     let undisturbed = calm.json(&["run", "study.toml", "--jobs", "2"]);
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("study.toml", ANYTIME, SLOW);
     for wait_ms in [150, 250, 400] {
         let mut child = bench.command(&["run", "study.toml", "--jobs", "2"]);
@@ -102,7 +102,7 @@ fn a_killed_study_stops_where_an_undisturbed_one_does() {
 
 #[test]
 fn an_undecided_study_says_what_would_decide() {
-    let bench = Bench::new();
+    let bench = frequent();
     // The same text in another order: its differences have no sign.
     let parts = "[{ corpus = \"tales\", domain = \"a\" }, { corpus = \"tales\", domain = \"b\" }]";
     let near =
@@ -128,7 +128,7 @@ fn an_undecided_study_says_what_would_decide() {
 
 #[test]
 fn a_small_study_is_fixed_and_a_large_one_looks_after_every_seed() {
-    let bench = Bench::new();
+    let bench = frequent();
     for (seeds, rule) in [
         ("8", "once"),
         ("9", "each_seed"),

@@ -1,6 +1,6 @@
 //! Comparisons that nothing can be concluded from are refused, or come out invalid.
 
-use crate::{Bench, SLOW};
+use crate::{Bench, SLOW, frequent};
 use std::fs;
 
 /// Adds the corpus "copied": tales, most of whose validation documents it trains on.
@@ -12,7 +12,7 @@ fn add_copied(bench: &Bench) {
 
 #[test]
 fn validation_text_in_training_text_is_refused_with_counts_and_an_example() {
-    let bench = Bench::new();
+    let bench = frequent();
     add_copied(&bench);
     let arm = "[arms.more]\nfactor = \"data.mixture\"\nset = { \"data.mixture\" = [{ corpus = \"tales\" }, { corpus = \"copied\" }] }";
     bench.study(
@@ -37,7 +37,7 @@ fn validation_text_in_training_text_is_refused_with_counts_and_an_example() {
 
 #[test]
 fn the_built_in_corpora_pass_and_what_was_found_is_kept() {
-    let bench = Bench::new();
+    let bench = frequent();
     let all = "data.mixture=[{corpus=\"tales\"},{corpus=\"sums\"},{corpus=\"facts\"},{corpus=\"programs\"}]";
     let eval = "decision.eval=[{corpus=\"tales\"},{corpus=\"sums\"},{corpus=\"facts\"},{corpus=\"programs\"}]";
     bench.study("study.toml", "margin = 0.1\nseeds = 2", SLOW);
@@ -75,7 +75,7 @@ fn the_built_in_corpora_pass_and_what_was_found_is_kept() {
 
 #[test]
 fn another_stretch_of_text_is_not_a_matter_of_repetition() {
-    let bench = Bench::new();
+    let bench = frequent();
     let arm = |subset: &str, factor: &str| {
         format!(
             "[arms.part]\nfactor = \"{factor}\"\nset = {{ \"data.mixture\" = [{{ corpus = \"tales\", subset = {subset} }}] }}"
@@ -115,7 +115,7 @@ fn another_stretch_of_text_is_not_a_matter_of_repetition() {
 
 #[test]
 fn a_trial_that_ran_another_recipe_or_other_windows_makes_it_invalid() {
-    let bench = Bench::new();
+    let bench = frequent();
     bench.study("study.toml", "margin = 0.1\nseeds = 2", SLOW);
     let run = bench.json(&["run", "study.toml"]);
     let contract = fs::read_to_string(bench.study_dir(&run).join("contract.json")).unwrap();
@@ -148,7 +148,7 @@ fn a_trial_that_ran_another_recipe_or_other_windows_makes_it_invalid() {
 
 #[test]
 fn noise_subsets_and_domains_that_can_not_be_meant_are_refused() {
-    let bench = Bench::new();
+    let bench = frequent();
     for (change, words) in [
         ("data.token_noise=1.5", "data.token_noise"),
         ("data.token_noise=-0.1", "data.token_noise"),
