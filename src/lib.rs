@@ -71,7 +71,7 @@
 //! run_dir trunk
 //! train
 //! recipe home
-//! session bench calibration
+//! session bench calibration anomalies
 //! study hf
 //! report
 //! jobs
@@ -121,6 +121,7 @@
 //!
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
 //! into one program (the axis is there, the planner uses K = 1), tokenizers that lose or change characters, and everything that talks to Claude.
+pub mod anomalies;
 pub mod bench;
 pub mod calibration;
 pub mod checkpoint;

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 18] = [
     &["run_dir", "trunk"],
     &["train"],
     &["recipe", "home"],
-    &["session", "bench", "calibration"],
+    &["session", "bench", "calibration", "anomalies"],
     &["study", "hf"],
     &["report"],
     &["jobs"],

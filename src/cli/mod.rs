@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. Results go to stdout, progress and logs to stderr.
 
+mod anomalies;
 mod audit;
 mod autopilot;
 mod bench;
@@ -118,6 +119,8 @@ enum Command {
     Show(show::Args),
     /// Two runs side by side
     Compare(compare::Args),
+    /// Say what looks wrong in a run's log, or in all of them
+    Anomalies(anomalies::Args),
     /// Write a study's report again, or a run's as a page
     Report(report::Args),
     /// Corpora: list, fetch, add, clean, synth, stat
@@ -249,6 +252,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Ls(args) => ls::run(global, &args, output),
         Command::Show(args) => show::run(global, &args, output),
         Command::Compare(args) => compare::run(global, &args, output),
+        Command::Anomalies(args) => anomalies::run(global, &args, output),
         Command::Report(args) => report::run(global, &args, output),
         Command::Data(command) => data::run(global, &command, output),
         Command::Tokenizer(command) => tokenizer::run(global, &command, output),
