@@ -24,6 +24,17 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
+impl DeviceChoice {
+    /// As it is parsed.
+    pub fn name(self) -> String {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Cpu => "cpu".into(),
+            Self::Cuda(idx) => format!("cuda:{idx}"),
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = String;
 

@@ -8,11 +8,12 @@ use crate::{
     ops::cross_entropy::Score,
     tape::{Mode, Tape},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The `[eval]` table of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// Steps between evaluations; the last step is always evaluated. 0 evaluates at the end only.

@@ -1,6 +1,7 @@
 //! What a run says of itself: a record a line in `metrics.jsonl`, and its outcome.
 
 use crate::data::Realised;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -201,7 +202,7 @@ impl Outcome {
 }
 
 /// What a study compares; lower is better for both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Bits per byte: comparable between tokenizers.

@@ -13,13 +13,15 @@ use crate::{
     schedule::ScheduleConfig,
     toml_file::{Change, Place, Places, Source, overrides, set_path, typed},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt::Display, path::Path};
 
 /// A recipe as somebody wrote it. Every table has nanoGPT's defaults but `[data]` and `[budget]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// Of everything random; a study's pairs use it and the next ones.
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// Of the first weights alone, where it is not the seed.
@@ -51,15 +53,19 @@ fn default_seed() -> u64 {
 }
 
 /// The `[budget]` table: exactly one of these.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
+    /// Optimizer steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// Tokens of training, in whole steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// FLOPs of training, in whole steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flops: Option<f64>,
+    /// Seconds on this machine, which become steps when the run is planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }

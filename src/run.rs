@@ -10,6 +10,7 @@ use crate::{
     schedule::ScheduleConfig,
     toml_file::Source,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -83,7 +84,7 @@ impl Run {
 }
 
 /// The `[log]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Steps between two records of `metrics.jsonl`, at least 1.

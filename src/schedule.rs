@@ -1,9 +1,10 @@
 //! The learning rate as a pure function of the step: warm-up, then what the kind says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the rate moves after warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     /// Stays at the peak.
@@ -30,7 +31,7 @@ impl ScheduleKind {
 }
 
 /// How a cooldown falls from 1 to 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CooldownShape {
     #[default]
@@ -40,9 +41,10 @@ pub enum CooldownShape {
 }
 
 /// The `[schedule]` table of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
+    /// How the rate moves after warm-up.
     pub kind: ScheduleKind,
     /// Length of the linear warm-up as a fraction of all steps, 0 to 1.
     pub warmup: f64,

@@ -1,10 +1,13 @@
-//! `windtunnel new study|recipe|variant NAME`
+//! `windtunnel new study|recipe|variant NAME`, a study also from a question or a draft
 
-use super::{Global, fit, output::Output};
+use super::{Global, fit, output::Output, propose};
 use crate::{
+    claude::{
+        draft::{Draft, STUDIES},
+        scaffold::{self, Made},
+    },
     error::{Error, Result},
     files,
-    model::variants,
     report::StudyReport,
     study::{
         confirm::{Confirmation, confirm, confirm_mixture},
@@ -29,6 +32,17 @@ pub enum Command {
         /// fresh seeds, and its recipe
         #[arg(long, value_name = "STUDY", conflicts_with = "confirm")]
         best_mix: Option<String>,
+        /// Have Claude write the study that would answer this, with the recipe or the variant that it
+        /// needs (as `propose` does)
+        #[arg(long, value_name = "QUESTION", conflicts_with_all = ["confirm", "best_mix", "draft"])]
+        about: Option<String>,
+        /// A study of this draft, a JSON file in the form of `schema proposal`, with the recipe or the
+        /// variant that it needs; "-" reads it from stdin
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["confirm", "best_mix"])]
+        draft: Option<PathBuf>,
+        /// Who wrote the draft
+        #[arg(long, value_name = "NAME", requires = "draft", default_value = "human")]
+        proposer: String,
     },
     /// A commented recipe file, configs/recipes/NAME.toml
     Recipe { name: String },
@@ -48,6 +62,17 @@ pub fn run(global: &Global, command: Command, output: Output) -> Result<()> {
             best_mix: Some(study),
             ..
         } => foretold(global, (name, study), output),
+        Command::Study {
+            name,
+            about: Some(about),
+            ..
+        } => asked(global, (name, about), output),
+        Command::Study {
+            name,
+            draft: Some(draft),
+            proposer,
+            ..
+        } => drafted((name, draft, proposer), output),
         Command::Study { name, .. } => config("studies", name, output),
         Command::Recipe { name } => config("recipes", name, output),
         Command::Variant { name } => variant(name, output),
@@ -121,6 +146,53 @@ fn write_both(
     Ok(())
 }
 
+/// A study by Claude under a name. What the name alone rules out is found before anything is paid.
+fn asked(global: &Global, (name, about): (&str, &str), output: Output) -> Result<()> {
+    plain_name(name)?;
+    not_there(&Path::new(STUDIES).join(format!("{name}.toml")))?;
+    propose::run(global, &propose::Args::named(name, about), output)
+}
+
+/// A draft's study under a name, with what it needs.
+fn drafted((name, file, proposer): (&str, &Path, &str), output: Output) -> Result<()> {
+    let text = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => fs::read_to_string(file),
+    };
+    let text = text.map_err(|e| Error::io(file, "read", &e))?;
+    let value = serde_json::from_str(&text).map_err(|e| {
+        Error::input(
+            format!("{}:{}", file.display(), e.line()),
+            format!("not JSON: {e}"),
+            "write an object as `windtunnel schema proposal` says",
+        )
+    })?;
+    let mut draft = Draft::parse(&value)?;
+    draft.name = name.into();
+    let written = scaffold::write(Path::new("."), &draft, proposer)?;
+    let files = [
+        Some(&written.study),
+        written.recipe.as_ref(),
+        written.variant.as_ref(),
+    ];
+    let files: Vec<String> = files
+        .into_iter()
+        .flatten()
+        .map(|p| p.display().to_string())
+        .collect();
+    output.result(
+        "windtunnel.new.v1",
+        &json!({
+            "path": written.study,
+            "recipe": written.recipe,
+            "variant": written.variant,
+            "next": written.next,
+        }),
+        &format!("wrote {}\nnext: {}", files.join(", "), written.next),
+    );
+    Ok(())
+}
+
 fn plain_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match !name.is_empty() && name.chars().all(plain) {
@@ -150,37 +222,10 @@ fn config(kind: &str, name: &str, output: Output) -> Result<()> {
 
 /// Writes the skeleton and its line in the list, or neither.
 fn variant(name: &str, output: Output) -> Result<()> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
-        let remedy = "use small letters, digits and _, a letter first: it names a Rust module";
-        return Err(not_a_name(name, remedy));
-    }
-    let taken = ["skeleton", "testing"].contains(&name) || KEYWORDS.contains(&name);
-    if taken || variants::NAMES.contains(&name) {
-        return Err(not_a_name(
-            name,
-            "it is taken, by a variant or by Rust: choose another",
-        ));
-    }
-    let list = PathBuf::from("src/model/variants.rs");
-    let path = PathBuf::from("src/model/variants").join(format!("{name}.rs"));
-    let source = fs::read_to_string(&list).map_err(|e| Error {
-        remedy: "a variant is code: run this in the top folder of windtunnel's sources".into(),
-        ..Error::io(&list, "read", &e)
-    })?;
-    not_there(&path)?;
-    let listed = variants::with_listed(&source, name).ok_or_else(|| {
-        Error::input(
-            list.display().to_string(),
-            "the list `variants! { … }` was not found",
-            "put it back as it was",
-        )
-    })?;
-    files::replace(&path, variants::skeleton_for(name).as_bytes())?;
-    if let Err(error) = files::replace(&list, listed.as_bytes()) {
-        let _ = fs::remove_file(&path);
-        return Err(error);
-    }
+    let root = Path::new(".");
+    let files = scaffold::variant_files(root, name, None)?;
+    Made::write(root, &files)?.keep();
+    let [path, list] = files.map(|file| file.path);
     output.result(
         "windtunnel.new.v1",
         &json!({ "path": path, "list": list }),
@@ -192,15 +237,6 @@ fn variant(name: &str, output: Output) -> Result<()> {
     );
     Ok(())
 }
-
-/// Words that can't name a module.
-const KEYWORDS: [&str; 49] = [
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "while",
-];
 
 fn not_a_name(name: &str, remedy: &str) -> Error {
     Error::input(

@@ -34,6 +34,7 @@ pub use tokenizer::Tokenizer;
 pub use weighting::Weighting;
 pub use windows::EvalWindows;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tokenizer::files;
@@ -49,7 +50,7 @@ pub enum TokenizerKind {
 }
 
 /// Which tokenizer a recipe names: `"byte"`, `"char"`, or one that files hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 pub enum TokenizerChoice {
     BuiltIn(TokenizerKind),
@@ -97,9 +98,10 @@ impl TokenizerChoice {
 }
 
 /// A corpus's part of a mixture, or of an evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
+    /// Its name, as `windtunnel data list` says it.
     pub corpus: String,
     /// Relative: weights are divided by their sum.
     #[serde(default = "one")]
@@ -156,10 +158,12 @@ fn one() -> f64 {
 }
 
 /// The `[data]` table of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
+    /// "byte", "char", or a file's path as seen from here, or a name in the home.
     pub tokenizer: TokenizerChoice,
+    /// What is trained on.
     pub mixture: Vec<Share>,
     /// More corpora whose text the tokenizer covers; a study puts every arm's corpora here, so that
     /// all arms share one vocabulary.
@@ -185,7 +189,7 @@ fn is_zero(x: &f64) -> bool {
 }
 
 /// Which tokens training counts in loss and gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Targets {
     #[default]
@@ -201,7 +205,7 @@ impl Targets {
 }
 
 /// The `[batch]` table of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchConfig {
     /// Sequences in one optimizer step.

@@ -7,10 +7,11 @@
 
 use super::{DataConfig, Share, mixture::normalised};
 use crate::error::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One entry of `data.phases`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Where it begins, as a fraction of all steps.
@@ -27,6 +28,7 @@ pub struct Phase {
     /// The same in steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_steps: Option<u64>,
+    /// Its weights.
     pub mixture: Vec<Share>,
 }
 

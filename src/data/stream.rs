@@ -6,21 +6,23 @@
 
 use super::{Share, corpus::Corpus, split::Part};
 use crate::error::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
 /// A part of a corpus's training text, by tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subset {
     /// Above 0, at most 1.
     pub fraction: f64,
+    /// Which tokens it takes.
     #[serde(default)]
     pub kind: SubsetKind,
 }
 
 /// Which tokens a subset takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubsetKind {
     /// Whole documents from beginning to end of the text.

@@ -5,11 +5,12 @@
 //! uniform. UniMax (Chung et al. 2023, arXiv 2304.09151): as even as a cap on each corpus's epochs
 //! allows.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the weights of a mixture, and of each of its phases, come about. All but the first read no
 /// weights; but a corpus of weight 0 stays out.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weighting {
     /// As they are written.

@@ -5,14 +5,18 @@ use crate::{
     ops::{activation::Activation, norm::NormKind},
     params::Spec,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The `[model]` table of a recipe; nanoGPT's defaults at its smallest published size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GptConfig {
+    /// Blocks.
     pub n_layer: usize,
+    /// Heads H of queries; they divide the width.
     pub n_head: usize,
+    /// Width C of the stream, in channels.
     pub n_embd: usize,
     /// Longest sequence, in tokens.
     pub block_size: usize,
@@ -20,16 +24,19 @@ pub struct GptConfig {
     pub dropout: f64,
     /// Biases in linear layers and norms.
     pub bias: bool,
+    /// Before attention, before the MLP, and last.
     pub norm: NormKind,
     /// Added to the variance or the mean square in the norms; GPT-2's 1e-5 unless written.
     #[serde(skip_serializing_if = "is_usual_eps")]
     pub norm_eps: f64,
+    /// Of the MLP.
     pub activation: Activation,
     /// Width F of the MLP; 0 means 4C, and for a gate 8C/3 in whole eights, which is about as many
     /// parameters (Shazeer 2020).
     pub n_inner: usize,
     /// The head's weights are the token embedding's.
     pub tied: bool,
+    /// How the model knows a token's place.
     pub positions: Positions,
     /// Base of rotary angles.
     pub rope_base: f64,
@@ -45,6 +52,7 @@ pub struct GptConfig {
     pub logit_cap: f64,
     /// Weight of the squared log-sum-exp in the training loss.
     pub z_loss: f64,
+    /// How weights start and what grows with the width.
     pub init: Parametrization,
     /// `mup` alone has one: the width at which it is the same as `gpt2`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +67,7 @@ pub struct GptConfig {
 }
 
 /// How weights start and what grows with the width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Parametrization {
     /// Every matrix with the same spread, every step as long, as GPT-2 and nanoGPT have it.
@@ -81,7 +89,7 @@ impl Parametrization {
 }
 
 /// How the model knows a token's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// An embedding for each place.

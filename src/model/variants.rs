@@ -12,13 +12,14 @@
 use super::GptConfig;
 use crate::{
     digest::sha256,
-    error::{Result, nearest},
+    error::{Error, Result, nearest},
     params::{Param, Spec},
     real::Real,
     tape::{Tape, Value},
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// A place in the model where a variant may change what passes; numbers are the block's.
 ///
@@ -133,12 +134,79 @@ impl From<Variant> for String {
     }
 }
 
+impl JsonSchema for Variant {
+    fn schema_name() -> Cow<'static, str> {
+        "Variant".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": NAMES })
+    }
+}
+
 #[cfg(test)]
 mod testing;
 
-/// The file of a new variant: one that works, and is tested as such here.
-pub fn skeleton_for(name: &str) -> String {
-    include_str!("variants/skeleton.rs").replace("skeleton", name)
+/// Errors when a new variant can't have this name.
+pub fn check_new_name(name: &str) -> Result<()> {
+    let refused = |remedy: &str| {
+        let problem = format!("{name:?} can't be a file's name here");
+        Err(Error::input("NAME", problem, remedy))
+    };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) {
+        return refused("use small letters, digits and _, a letter first: it names a Rust module");
+    }
+    let taken = ["skeleton", "testing"].contains(&name) || KEYWORDS.contains(&name);
+    match taken || NAMES.contains(&name) {
+        false => Ok(()),
+        true => refused("it is taken, by a variant or by Rust: choose another"),
+    }
+}
+
+/// Words that can't name a module.
+const KEYWORDS: [&str; 49] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "while",
+];
+
+/// The file of a new variant: one that works, and is tested as such here. `idea` stands at its top,
+/// where there is one, as a comment whatever is in it.
+pub fn skeleton_for(name: &str, idea: Option<&str>) -> String {
+    let text = include_str!("variants/skeleton.rs").replace("skeleton", name);
+    let Some(idea) = idea else {
+        return text;
+    };
+    let (_, rest) = text.split_once('\n').unwrap_or(("", &text));
+    format!("{}{rest}", comment(&format!("{name}: {idea}")))
+}
+
+/// Words as lines of a module's comment.
+fn comment(words: &str) -> String {
+    const WIDTH: usize = 100;
+    let seen = |c: char| if c.is_control() || is_mark(c) { ' ' } else { c };
+    let words: String = words.chars().map(seen).collect();
+    let mut text = String::from("//!");
+    let mut used = 3;
+    for word in words.split_whitespace() {
+        let n = word.chars().count() + 1;
+        if used + n > WIDTH && used > 3 {
+            text.push_str("\n//!");
+            used = 3;
+        }
+        text.push(' ');
+        text.push_str(word);
+        used += n;
+    }
+    text + "\n"
+}
+
+/// Marks that turn the direction of what follows, which the compiler refuses in a source.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// This file with `name` in its list; `None` where the list is not found.
@@ -159,6 +227,19 @@ mod tests {
         assert_eq!(listed.replacen("    my_idea,\n", "", 1), source);
         assert!(listed.contains("    skeleton,\n    my_idea,\n}\n"));
         assert_eq!(with_listed("fn main() {}", "my_idea"), None);
+    }
+
+    #[test]
+    fn an_idea_is_a_comment_whatever_is_in_it() {
+        let idea = "gain\n*/ }\r\nfn main() {}\u{202e} a skeleton \\u{7d}";
+        let text = skeleton_for("my_gain", Some(idea));
+        let head = "//! my_gain: gain */ } fn main() {} a skeleton \\u{7d}\n//!\n//! As written:";
+        assert!(text.starts_with(head), "{text}");
+        let plain = skeleton_for("my_gain", None);
+        let rest = |text: &str| text.split_once('\n').unwrap().1.to_string();
+        assert_eq!(rest(&text), rest(&plain));
+        let long = skeleton_for("my_gain", Some(&"word ".repeat(100)));
+        assert!(long.lines().all(|line| line.chars().count() <= 100));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The `[optimizer]` table: kinds, their keys, and each kind's defaults.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     Adamw,
@@ -36,9 +37,10 @@ impl OptimizerKind {
 
 /// The `[optimizer]` table of a recipe. AdamW's defaults are nanoGPT's, Lion's its paper's, Muon's
 /// those of `torch.optim.Muon`. A key that its kind has no use for must be left out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
+    /// Which rule moves the weights.
     pub kind: OptimizerKind,
     /// Peak learning rate.
     pub lr: f64,
@@ -63,11 +65,12 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 turns clipping off.
     pub max_grad_norm: f64,
+    /// Factors on the rate, by group of parameters.
     pub rates: Rates,
 }
 
 /// The `[optimizer.rates]` table: factors on the learning rate, by group; 0 freezes a group.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rates {
     /// Token embeddings, which are the head too where it is tied, and position embeddings.

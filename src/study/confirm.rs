@@ -141,6 +141,7 @@ impl Asked {
                     direction: Direction::Better,
                     effect: self.effect,
                     confidence: 0.5,
+                    interval: None,
                 }),
             },
             decision,

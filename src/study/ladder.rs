@@ -6,7 +6,9 @@ use crate::{
     error::{Error, Result},
     toml_file::Source,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The `[ladder]` table of a study: keys of the recipe with a value for each rung. A word alone is a
 /// key of `[model]`; `rates` are learning rates, at each of which every size is run, and `target` is the
@@ -33,6 +35,32 @@ const TARGET: &str = "target";
 const LEARNING_RATE: &str = "optimizer.lr";
 /// A study at more sizes is a slip.
 const MOST: usize = 64;
+
+impl JsonSchema for Ladder {
+    fn schema_name() -> Cow<'static, str> {
+        "Ladder".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The [ladder] table: keys of the recipe with a value for each rung; a word \
+                alone is a key of [model].",
+            "type": "object",
+            "properties": {
+                RATES: {
+                    "description": "Learning rates, at each of which every size is run.",
+                    "type": "array", "items": { "type": "number" }, "minItems": 1,
+                },
+                TARGET: {
+                    "description": "Parameters of the model that claims are about; the largest rung's \
+                        unless written.",
+                    "type": "number", "exclusiveMinimum": 0,
+                },
+            },
+            "additionalProperties": { "type": "array", "minItems": 1 },
+        })
+    }
+}
 
 impl Ladder {
     /// Its rungs, the first sizes first, and of one size the first rate first. Errors, with file and

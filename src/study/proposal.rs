@@ -17,19 +17,27 @@ use crate::{
     recipe::{Recipe, positive, seen_from},
     toml_file::{self, Place, Places, Source, set_path, typed},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path};
 
-/// A study file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A study file: a hypothesis, a rule fixed before the first trial, and arms that each change one
+/// thing of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proposal {
+    /// Letters, digits, - and _, at most 64.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
     pub name: String,
-    /// A recipe, seen from the study's folder.
+    /// A recipe's file, seen from the study's folder.
     pub base: String,
-    /// Changes to the recipe that every arm shares.
+    /// Changes to the recipe that every arm shares: dotted keys of a recipe and their values, such
+    /// as `"budget.steps" = 300`.
     #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
     pub set: toml::Table,
+    /// Who proposes it: "human", or a model's name.
     #[serde(default = "human")]
     pub proposer: String,
     pub hypothesis: Hypothesis,
@@ -39,43 +47,58 @@ pub struct Proposal {
     /// The sizes that it is run at, each as a study of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<Ladder>,
-    /// Where arms are drawn from, instead of [arms].
+    /// Where arms are drawn from, instead of `[arms]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
+    /// Two or more, by name; one of them is the control.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, ArmProposal>,
 }
+
+/// What names of studies and arms are made of.
+const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 fn human() -> String {
     "human".into()
 }
 
 /// What is claimed, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hypothesis {
+    /// What one expects to see, in a sentence.
     pub claim: String,
+    /// Why.
     #[serde(default)]
     pub rationale: String,
+    /// Keys of papers in the library.
     #[serde(default)]
     pub references: Vec<String>,
+    /// What comes of it, as the proposer sees it; of several arms, of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
 }
 
 /// What the proposer expects to see, written down before.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {
+    /// Of the arm against the control; less bits per byte is better.
     pub direction: Direction,
     /// Size of the effect in the metric's unit, 0 or more.
+    #[schemars(range(min = 0.0))]
     pub effect: f64,
     /// Probability that the proposer gives it, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
+    /// Where arm minus control is expected with a probability of 80%, from and to, in the metric's unit; below
+    /// zero is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
 }
 
 /// The verdict that a prediction names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     Better,
@@ -84,17 +107,21 @@ pub enum Direction {
 }
 
 /// The `[decision]` table: fixed before the first trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Empty means every corpus that an arm trains on, weighted equally.
     #[serde(default)]
     pub eval: Vec<Share>,
+    /// What arms are compared by.
     #[serde(default)]
     pub metric: Metric,
-    /// The smallest effect worth acting on, in the metric's unit.
+    /// The smallest effect worth acting on, in the metric's unit, above 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub margin: f64,
+    /// Chance of any false alarm among the arms, above 0 and at most 0.5.
     #[serde(default = "five_percent")]
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
     /// Not written: fixed for a small study, anytime for one of more than 8 seeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,12 +133,13 @@ pub struct Decision {
     pub matched: Matched,
 }
 
-fn five_percent() -> f64 {
+/// The chance of a false alarm unless one is written.
+pub fn five_percent() -> f64 {
     0.05
 }
 
 /// When a study may stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// All seeds, then one look.
@@ -143,8 +171,8 @@ impl Decision {
     }
 }
 
-/// What arms spend alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What arms spend alike: the same number of tokens, or of FLOPs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Matched {
     #[default]
@@ -153,19 +181,22 @@ pub enum Matched {
 }
 
 /// The `[limits]` table: `plan` and `run` refuse a study that exceeds one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// Minutes of the device, by the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_minutes: Option<f64>,
+    /// Tokens trained on, all trials together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// FLOPs of training, all trials together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops: Option<f64>,
 }
 
 /// An `[arms.NAME]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArmProposal {
     /// Whether this is the arm that the others are compared with.
@@ -175,7 +206,9 @@ pub struct ArmProposal {
     /// several on purpose, "none" for an arm that is the control again (A/A).
     #[serde(default)]
     pub factor: Option<String>,
+    /// What it changes: dotted keys of a recipe and their values, such as `"optimizer.lr" = 1e-3`.
     #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
     pub set: toml::Table,
 }
 
@@ -204,18 +237,26 @@ impl Study {
 
     /// The rungs of a study's ladder, none where it has no ladder. Errors as [`Study::load`] does.
     pub fn rungs(path: &Path) -> Result<Vec<Rung>> {
-        let source = Source::read(path)?;
+        Self::rungs_of(&Source::read(path)?)
+    }
+
+    /// The same of a study's text, wherever it came from.
+    pub fn rungs_of(source: &Source) -> Result<Vec<Rung>> {
         let proposal: Proposal = source.parse()?;
         let ladder = proposal.ladder.as_ref();
-        ladder.map_or(Ok(Vec::new()), |ladder| ladder.rungs(&source))
+        ladder.map_or(Ok(Vec::new()), |ladder| ladder.rungs(source))
     }
 
     /// One rung of a study with a ladder, or a study without one.
     pub fn load_rung(path: &Path, overrides: &[String], rung: Option<usize>) -> Result<Self> {
-        let source = Source::read(path)?;
+        Self::of(Source::read(path)?, overrides, rung)
+    }
+
+    /// The same of a study's text; its path says what errors call it, and where its recipe is seen from.
+    pub fn of(source: Source, overrides: &[String], rung: Option<usize>) -> Result<Self> {
         let mut proposal: Proposal = source.parse()?;
         let mut places = Places::new(source.place());
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = source.path.parent().unwrap_or(Path::new(""));
         let written = seen_from(source.changes(&["set"], &proposal.set), folder);
         let varies_rate = proposal.ladder.as_ref().is_some_and(Ladder::varies_rate);
         let rung = match rung {
@@ -383,6 +424,14 @@ fn check_decision(places: &Places, proposal: &Proposal) -> Result<()> {
             prediction.map_or(0.0, |p| p.confidence),
             prediction.is_none_or(|p| (0.0..=1.0).contains(&p.confidence)),
             "use a probability, 0 to 1",
+        ),
+        (
+            "hypothesis.prediction.interval[0]",
+            prediction.and_then(|p| p.interval).map_or(0.0, |i| i[0]),
+            prediction
+                .and_then(|p| p.interval)
+                .is_none_or(|[low, high]| low < high && low.is_finite() && high.is_finite()),
+            "give [low, high] of arm minus control, low below high; below zero is better",
         ),
     ];
     for (key, value, ok, remedy) in rows {

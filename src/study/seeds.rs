@@ -1,10 +1,11 @@
 //! How many paired seeds a study may use, and when they are looked at.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// `seeds = 8`, or `seeds = { min = 3, max = 20 }` where they come one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +15,12 @@ pub enum Seeds {
 }
 
 /// The first look, and the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Between {
+    /// Before the first look, 2 or more.
     pub min: usize,
+    /// At most.
     pub max: usize,
 }
 
@@ -60,6 +63,20 @@ impl Serialize for Seeds {
 impl<'de> Deserialize<'de> for Seeds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SeedsVisitor)
+    }
+}
+
+impl JsonSchema for Seeds {
+    fn schema_name() -> Cow<'static, str> {
+        "Seeds".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let between = generator.subschema_for::<Between>();
+        json_schema!({
+            "description": "A number of seeds, 1 to 1000, or the first look and the last.",
+            "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 1000 }, between],
+        })
     }
 }
 

@@ -13,16 +13,18 @@ use crate::{
     rng::Rng,
     toml_file::Source,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The `[space]` table of a study.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Space {
     /// The mixtures' corpora; none means that mixtures are left as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corpora: Vec<String>,
+    /// How points are chosen.
     #[serde(default)]
     pub sample: Sample,
     /// Points to draw; a grid has as many as it has.
@@ -72,7 +74,7 @@ fn strengths() -> [f64; 2] {
 }
 
 /// How points are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sample {
     /// Mixtures from Dirichlet distributions around the prior, whose strength varies; other keys
@@ -86,13 +88,18 @@ pub enum Sample {
 }
 
 /// The values of a key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Vary {
     /// Between two numbers above 0, evenly in their logarithm.
-    Log { low: f64, high: f64 },
+    Log {
+        /// Above 0.
+        low: f64,
+        /// Above `low`.
+        high: f64,
+    },
     /// One of these.
-    Choice(Vec<toml::Value>),
+    Choice(#[schemars(with = "Vec<serde_json::Value>")] Vec<toml::Value>),
 }
 
 /// More arms than anyone reads.

@@ -1,1 +1,0 @@
-//! Paths that stay inside the project.
