@@ -53,6 +53,11 @@ impl Home {
         }
     }
 
+    /// Whether an error, perhaps another process's, says that the home is held.
+    pub fn is_in_use(error: &Error) -> bool {
+        error.problem.starts_with(IN_USE)
+    }
+
     /// Takes the home for this process, creating it. Errors when another process holds it.
     pub fn lock(home: &Path) -> Result<HomeLock> {
         fs::create_dir_all(home).map_err(|e| Error::io(home, "create the home folder", &e))?;
@@ -120,6 +125,8 @@ impl Home {
     }
 }
 
+const IN_USE: &str = "this home is in use by";
+
 fn in_use(home: &Path, lock: &mut File) -> Error {
     let mut holder = String::new();
     let _ = lock
@@ -131,7 +138,7 @@ fn in_use(home: &Path, lock: &mut File) -> Error {
     };
     Error::input(
         home.display().to_string(),
-        format!("this home is in use by {holder}"),
+        format!("{IN_USE} {holder}"),
         "wait until it is done, stop it, or choose another --home",
     )
 }

@@ -28,6 +28,10 @@ impl Output {
         }
     }
 
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
     /// A remark on the way.
     pub fn note(self, text: &str) {
         eprintln!("{text}");

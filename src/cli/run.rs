@@ -5,7 +5,7 @@ use super::{
     output::Output,
     plan,
     progress::StudyProgress,
-    stop_on_interrupt,
+    stop_on_interrupt, stop_when_stdin_ends,
     study::{StudyArgs, ready},
 };
 use crate::{
@@ -33,6 +33,9 @@ pub struct Args {
     /// End with status 1 unless every arm comes out so: for CI
     #[arg(long, value_name = "VERDICT")]
     expect: Option<Expect>,
+    /// Save and stop when stdin ends: whoever started this is gone.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -43,6 +46,9 @@ enum Expect {
 }
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    if args.stop_with_stdin {
+        stop_when_stdin_ends();
+    }
     let rungs = Study::rungs(&args.study.study)?;
     if !rungs.is_empty() {
         if args.expect.is_some() {

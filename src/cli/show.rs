@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     hf::Origin,
     home::Home,
+    jobs::Store,
     metrics::Record,
     report::StudyReport,
     run::Run,
@@ -16,11 +17,23 @@ use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A study or a run: its id or the start of it, or its folder
+    /// A study or a run: its id or the start of it, its folder, or a job's id
     id: String,
 }
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
+    if let Some(store) = Store::existing(&global.home)?
+        && let Ok(job) = store.job(&args.id)
+    {
+        let begun = job.study.as_ref();
+        return match begun.map(|id| StudyDir::find(&global.home, id)) {
+            Some(Ok(dir)) => study(global, &dir, output),
+            _ => {
+                output.result("windtunnel.job.v1", &job, &job.line());
+                Ok(())
+            }
+        };
+    }
     match StudyDir::find(&global.home, &args.id) {
         Ok(dir) => study(global, &dir, output),
         Err(no_study) => match Home::find_run(&global.home, &args.id) {
