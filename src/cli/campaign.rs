@@ -2,14 +2,18 @@
 
 use super::{Global, output::Output};
 use crate::{
+    claude::campaign::{self as story, Asked, turned_away},
     error::{Error, Kind, Result},
     home::Home,
+    jobs::{Job, Store},
     metrics::EvalRecord,
+    report::Written,
     run_dir::RunDir,
     session::{Session, restore},
     study::{
         campaign::{Campaign, Member},
         test_part::{self, Reading, TestRead},
+        verdict::Percent,
     },
 };
 use serde::Serialize;
@@ -22,6 +26,9 @@ pub struct Args {
     /// Evaluate this study's trials on the locked test part: once for the whole campaign
     #[arg(long, value_name = "STUDY")]
     read_test: Option<String>,
+    /// Write a report on all its studies: Markdown, and one HTML page
+    #[arg(long)]
+    report: bool,
 }
 
 #[derive(Serialize)]
@@ -33,6 +40,9 @@ struct Status {
     validation_reads: usize,
     /// The one reading of the locked test part.
     test: Option<TestRead>,
+    /// Where the report was written, with --report.
+    #[serde(flatten)]
+    written: Option<Written>,
 }
 
 #[derive(Serialize)]
@@ -63,10 +73,38 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         discoveries: members.iter().filter(|member| member.discovered()).count(),
         validation_reads: members.iter().map(Member::validation_reads).sum(),
         test: test_part::read(&global.home, &campaign.name)?,
+        written: match args.report {
+            true => Some(report(&global.home, &campaign, &members)?),
+            false => None,
+        },
         campaign,
     };
-    output.result("windtunnel.campaign.v1", &status, &text(&status));
+    let written = status.written.as_ref().map(Written::summary);
+    let text = text(&status) + &written.unwrap_or_default();
+    output.result("windtunnel.campaign.v1", &status, &text);
     Ok(())
+}
+
+/// Writes the campaign's report into the home.
+fn report(home: &Path, campaign: &Campaign, members: &[Member]) -> Result<Written> {
+    let jobs = match Store::existing(home)? {
+        Some(store) => store.jobs()?,
+        None => Vec::new(),
+    };
+    let ours = |job: &&Job| job.campaign.as_deref() == Some(&campaign.name);
+    let jobs: Vec<&Job> = jobs.iter().filter(ours).collect();
+    let asked = Asked {
+        name: campaign.name.clone(),
+        studies: members.iter().map(|m| m.contract.id.clone()).collect(),
+        turned_away: jobs.iter().filter_map(|job| turned_away(job)).collect(),
+        dollars: (!jobs.is_empty()).then(|| jobs.iter().map(|job| job.dollars).sum()),
+        rule: Some(format!(
+            "The campaign's studies share an error budget: of the effects it reports, at most {}% are expected to be false (e-LOND).",
+            Percent(campaign.alpha)
+        )),
+        ..Asked::default()
+    };
+    story::report(home, &asked, &story::folder(home, &campaign.name))
 }
 
 fn line(member: &Member) -> Line {

@@ -12,10 +12,12 @@
 //! - [`power`]: what a fixed design can see. [`chances`]: the chance of each verdict and the pairs to
 //!   expect, `fixed(…)` and `anytime(…)`; `further(…)` and `fresh_pairs(…)`: what more would decide.
 //! - [`draw`]: random draws for simulations.
+//! - [`bounded`]: `mean_interval(&values, bounds, confidence)` after every value, of numbers that have bounds.
 //! - [`variance`]: `Spread`, a standard deviation and its degrees of freedom, pooled over groups; and
 //!   `split(…)` of crossed seeds into initialisation, order and evaluation.
 
 pub mod anytime;
+pub mod bounded;
 pub mod chances;
 pub mod decision;
 pub mod draw;

@@ -1,7 +1,7 @@
 //! Paired differences and their t interval (Student 1908).
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// What n paired differences say.
@@ -101,6 +101,16 @@ pub fn paired(differences: &[f64], confidence: f64) -> Option<Paired> {
 /// The chance that a t distribution exceeds `t`.
 pub fn student_sf(t: f64, degrees_of_freedom: usize) -> f64 {
     student(degrees_of_freedom).sf(t)
+}
+
+/// The standard normal distribution's quantile.
+pub fn normal_quantile(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability)
+}
+
+/// The standard normal distribution's probability below a value.
+pub fn normal_probability(value: f64) -> f64 {
+    Normal::standard().cdf(value)
 }
 
 /// The t distribution's quantile.
