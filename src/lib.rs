@@ -50,8 +50,11 @@
 //! - [`study`]: `proposal` and `arms` check a study file, `validity` whether its arms can be compared,
 //!   `plan` says what it costs and `sight` what it can see, by the noise `bank`; `contract` freezes
 //!   it, `runner` trains, `verdict` judges, `needed` and `worth` say what more would do and what the
-//!   effect is worth, `ledger` indexes. A `campaign` shares one error budget among studies.
+//!   effect is worth, `ledger` indexes. `judged` reads finished studies back, held against their outcomes;
+//!   `finding` keeps what somebody said of them. A `campaign` shares one error budget among studies.
 //!   `known_answers` puts hypotheses whose truth is known to the whole of it.
+//! - [`jobs`]: studies that are submitted rather than run: the gates they pass, a store with a journal, and
+//!   a detached supervisor that runs `windtunnel run` on a snapshot of what was submitted.
 //! - [`report`]: Markdown, SVG, and one HTML page. [`cli`]: parse, call, print.
 //!
 //! # Layers
@@ -93,6 +96,8 @@
 //!   time. The ledger, pages and TensorBoard's event files can be deleted and made again.
 //! - **The contract comes first.** Its digest is checked whenever it is read, and a report whose
 //!   verdict is not what the outcomes say is refused.
+//! - **What was submitted is what runs.** A submitted study is a snapshot under its digest; it runs once
+//!   whatever is killed, within limits that a person set or a cost that a person approved.
 //! - **A diverged trial is an outcome.** It is ranked last and never left out.
 //! - **Sums do not depend on who computed them.** Work is cut by shape, never by the number of
 //!   threads.

@@ -4,7 +4,7 @@ mod probe;
 mod restored;
 
 pub use probe::Effort;
-pub use restored::{Restored, Sampling, TextNats, restore};
+pub use restored::{Restored, Sampling, TextNats, restore, windows_now};
 
 use crate::{
     calibration::{Calibration, Entry, Key},

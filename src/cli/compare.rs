@@ -2,10 +2,9 @@
 
 use super::{Global, output::Output};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     home::Home,
-    metrics::{EvalRecord, Record},
-    run::Run,
+    report::compared::{Changes, Comparison, WARNING, differences},
     run_dir::RunDir,
     session::{Session, restore},
 };
@@ -23,37 +22,16 @@ pub struct Args {
     corpus: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct Comparison {
-    runs: [String; 2],
-    /// (first, second) by recipe path, where they differ.
-    differences: BTreeMap<String, (String, String)>,
-    /// Evaluations that both have, by step.
-    evals: Vec<Pair>,
-    warning: &'static str,
-}
-
-#[derive(Serialize)]
-struct Pair {
-    step: u64,
-    first_bpb: f64,
-    second_bpb: f64,
-    /// Second minus first.
-    difference: f64,
-}
-
 /// The newest checkpoints of two runs on the same corpora, each with its own tokenizer.
 #[derive(Serialize)]
 struct OnCorpora {
     runs: [String; 2],
     steps: [u64; 2],
-    differences: BTreeMap<String, (String, String)>,
+    differences: Changes,
     /// Bits per byte by corpus.
     bpb: BTreeMap<String, [f64; 2]>,
     warning: &'static str,
 }
-
-const WARNING: &str = "one pair of runs has no interval: seeds alone move losses this way and that; a study pairs several";
 
 pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
     let dirs = [&args.first, &args.second].map(|name| Home::find_run(&global.home, name));
@@ -65,20 +43,7 @@ pub fn run(global: &Global, args: &Args, output: Output) -> Result<()> {
         output.result("windtunnel.compare_corpora.v1", &compared, &text);
         return Ok(());
     }
-    let evals = [evals(&first)?, evals(&second)?];
-    let comparison = Comparison {
-        runs: [&first, &second].map(|dir| dir.path().display().to_string()),
-        differences: differences(&Run::load(&first.recipe())?, &Run::load(&second.recipe())?),
-        evals: pairs(&evals),
-        warning: WARNING,
-    };
-    if comparison.evals.is_empty() {
-        return Err(Error::input(
-            format!("{} {}", args.first, args.second),
-            "the runs have no evaluation at the same step",
-            "train both further, or with the same eval.every; or say --corpus A,B to evaluate both on these",
-        ));
-    }
+    let comparison = Comparison::of([&first, &second])?;
     output.result("windtunnel.compare.v1", &comparison, &text(&comparison));
     Ok(())
 }
@@ -98,10 +63,7 @@ fn on_corpora(
     Ok(OnCorpora {
         runs: dirs.map(|dir| dir.path().display().to_string()),
         steps: [first.step, second.step],
-        differences: differences(
-            &Run::load(&dirs[0].recipe())?,
-            &Run::load(&dirs[1].recipe())?,
-        ),
+        differences: differences(dirs)?,
         bpb: both
             .map(|((name, a), b)| (name.clone(), [a.bpb, b.bpb]))
             .collect(),
@@ -125,64 +87,6 @@ fn on_corpora_text(c: &OnCorpora) -> String {
     text + "\n" + c.warning + "\n"
 }
 
-fn evals(dir: &RunDir) -> Result<Vec<EvalRecord>> {
-    let records = dir.records()?.into_iter();
-    let evals = records.filter_map(|record| match record {
-        Record::Eval(eval) => Some(eval),
-        Record::Step(_) | Record::Data(_) => None,
-    });
-    Ok(evals.collect())
-}
-
-fn pairs([first, second]: &[Vec<EvalRecord>; 2]) -> Vec<Pair> {
-    let of_second = |step: u64| second.iter().find(|eval| eval.step == step);
-    let both = first.iter().filter_map(|a| Some((a, of_second(a.step)?)));
-    both.map(|(a, b)| Pair {
-        step: a.step,
-        first_bpb: a.bpb,
-        second_bpb: b.bpb,
-        difference: b.bpb - a.bpb,
-    })
-    .collect()
-}
-
-fn differences(first: &Run, second: &Run) -> BTreeMap<String, (String, String)> {
-    let leaves = |run: &Run| {
-        let mut leaves = BTreeMap::new();
-        let value = serde_json::to_value(run).expect("a run is plain data");
-        flatten("", &value, &mut leaves);
-        leaves
-    };
-    let (a, b) = (leaves(first), leaves(second));
-    let unset = || "unset".to_string();
-    a.keys()
-        .chain(b.keys())
-        .map(|path| {
-            let before = a.get(path).cloned().unwrap_or_else(unset);
-            let after = b.get(path).cloned().unwrap_or_else(unset);
-            (path.clone(), (before, after))
-        })
-        .filter(|(_, (before, after))| before != after)
-        .collect()
-}
-
-fn flatten(prefix: &str, value: &serde_json::Value, leaves: &mut BTreeMap<String, String>) {
-    match value {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map {
-                let path = match prefix {
-                    "" => key.clone(),
-                    _ => format!("{prefix}.{key}"),
-                };
-                flatten(&path, value, leaves);
-            }
-        }
-        other => {
-            leaves.insert(prefix.into(), other.to_string());
-        }
-    }
-}
-
 fn text(c: &Comparison) -> String {
     let mut text = format!("first     {}\nsecond    {}\n", c.runs[0], c.runs[1]);
     text += &in_words(&c.differences);
@@ -196,7 +100,7 @@ fn text(c: &Comparison) -> String {
     text + "\n" + c.warning + "\n"
 }
 
-fn in_words(differences: &BTreeMap<String, (String, String)>) -> String {
+fn in_words(differences: &Changes) -> String {
     if differences.is_empty() {
         return "the recipes are the same\n".into();
     }

@@ -1,11 +1,11 @@
-//! `windtunnel mcp`
+//! `windtunnel mcp`: serve the Model Context Protocol on stdin and stdout.
 
 use super::{Global, output::Output};
-use crate::error::Result;
+use crate::{claude::mcp, error::Result};
 
 #[derive(clap::Args)]
 pub struct Args {}
 
-pub fn run(_global: &Global, _args: &Args, _output: Output) -> Result<()> {
-    Ok(())
+pub fn run(global: &Global, _: &Args, _: Output) -> Result<()> {
+    mcp::serve(global.settings()?)
 }

@@ -49,6 +49,7 @@ use crate::{
     device::{Compute, DeviceChoice, Precision, cores},
     error::{Error, Result},
     home::Home,
+    jobs::Settings,
 };
 use clap::{
     CommandFactory, Parser, Subcommand,
@@ -56,7 +57,7 @@ use clap::{
 };
 use output::Output;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -147,14 +148,20 @@ enum Command {
     Doctor(doctor::Args),
     /// Time training steps, and say where their time goes
     Bench(bench::Args),
-    /// Print the JSON Schema of a study or a recipe file
+    /// Print the JSON Schema of a study file, a recipe file, or a proposal by the Messages API
     Schema(schema::Args),
     /// Check a study, and say what is known of its question already
     Validate(validate::Args),
     /// Hand a study to the supervisor, which runs it in the background
     Submit(submit::Args),
-    /// Submitted studies: list them, approve, reject or cancel one
+    /// Submitted studies: all, or one with its events and the end of its log
     Jobs(jobs::Args),
+    /// Let a submitted study run that waits for a person
+    Approve(jobs::ApproveArgs),
+    /// Say no to a submitted study
+    Reject(jobs::RejectArgs),
+    /// End a submitted study; what was trained is kept
+    Cancel(jobs::CancelArgs),
     /// Run submitted studies one after another, until none is left
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -268,6 +275,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Validate(args) => validate::run(global, &args, output),
         Command::Submit(args) => submit::run(global, &args, output),
         Command::Jobs(args) => jobs::run(global, &args, output),
+        Command::Approve(args) => jobs::approve(global, &args, output),
+        Command::Reject(args) => jobs::reject(global, &args, output),
+        Command::Cancel(args) => jobs::cancel(global, &args, output),
         Command::Supervise(args) => supervise::run(global, &args, output),
         Command::Watch(args) => watch::run(global, &args, output),
         Command::Audit(args) => audit::run(global, &args, output),
@@ -291,6 +301,23 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
 }
 
 impl Global {
+    /// How this program's commands are run again as children. The project is the nearest folder, from the
+    /// current one up, that holds the home or a repository; else the current one.
+    fn settings(&self) -> Result<Settings> {
+        let here = std::env::current_dir();
+        let here = here.map_err(|e| Error::io(Path::new("."), "find the current folder", &e))?;
+        let home = std::path::absolute(&self.home).unwrap_or_else(|_| self.home.clone());
+        let is_project =
+            |folder: &&Path| home.parent() == Some(*folder) || folder.join(".git").exists();
+        let root = here.ancestors().find(is_project).unwrap_or(&here);
+        Ok(Settings {
+            device: self.device.name(),
+            dtype: self.dtype.name().into(),
+            threads: self.threads.map(usize::from),
+            ..Settings::new(&self.home, root)?
+        })
+    }
+
     /// The device for one trial on its own, with every core.
     fn compute(&self, output: Output) -> Result<Compute> {
         self.compute_with(self.threads.map_or_else(cores, usize::from), output)
@@ -309,4 +336,16 @@ fn stop_on_interrupt() -> &'static AtomicBool {
         eprintln!("\nstopping after this step and saving; press Ctrl-C again to stop at once");
     });
     &STOP
+}
+
+/// Sets the flag of Ctrl-C when stdin ends: it is a pipe from whoever started this.
+fn stop_when_stdin_ends() {
+    std::thread::spawn(|| {
+        // Nothing is written to it; an error is as good as an end.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        STOP.store(true, Ordering::Relaxed);
+        eprintln!(
+            "whoever started this is gone, or asks for it: stopping after this step and saving"
+        );
+    });
 }

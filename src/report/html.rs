@@ -5,12 +5,15 @@
 //! policy lets it load nothing. Curves hold their numbers, so that what a reader points at is what
 //! was recorded.
 
+pub mod campaign;
 mod chart;
 mod forest;
 pub mod run;
 mod series;
 pub mod study;
 mod thin;
+
+pub use thin::thin;
 
 use super::{duration, tables::Table};
 use crate::{metrics::Cost, run_dir::Environment};

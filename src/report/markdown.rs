@@ -5,6 +5,7 @@ use super::{
     StudyReport, cost_each, duration,
     tables::{self, Table},
 };
+use crate::study::finding::Kept;
 
 /// The whole page.
 pub fn page(study: &StudyReport) -> String {
@@ -26,6 +27,7 @@ pub fn page(study: &StudyReport) -> String {
     if let Some(words) = study.prediction() {
         page += &format!("\nForeseen: {words}.\n");
     }
+    page += &findings(&study.findings);
     if let Some(ranking) = tables::ranking(&study.contract, &study.outcomes) {
         page += &format!("\n## The points, best first\n\n{}", table(&ranking));
     }
@@ -48,7 +50,22 @@ pub fn page(study: &StudyReport) -> String {
     page + &cost(study)
 }
 
-fn table(table: &Table) -> String {
+/// Findings under their heading; nothing where there are none.
+pub(super) fn findings(findings: &[Kept]) -> String {
+    let mut text = String::new();
+    for kept in findings {
+        if text.is_empty() {
+            text = "\n## Findings\n".into();
+        }
+        if let Some(why) = &kept.stale {
+            text += &format!("\n**Stale: {why}.**\n");
+        }
+        text += &format!("\n{}\n", kept.finding.text.trim());
+    }
+    text
+}
+
+pub(super) fn table(table: &Table) -> String {
     let line = |cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
         format!("| {} |\n", cells.join(" | "))

@@ -2,29 +2,34 @@
 //! pictures, and one HTML page; a run's folder into an HTML page. Every number comes from the
 //! contract, the verdict, the outcomes and the recorded metrics.
 
+pub mod campaign;
+pub mod compared;
+pub mod figures;
 pub mod html;
 pub mod markdown;
 pub mod plot;
+pub mod png;
 mod tables;
 mod trials;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     files,
-    metrics::{Cost, Metric, Outcome, Record},
+    metrics::{Cost, Outcome},
     run::Run,
     run_dir::{Environment, RunDir},
     study::{
         contract::{Contract, StudyDir},
+        finding::{self, Kept},
+        judged,
         proposal::Direction,
-        runner::{judge_again, outcomes},
+        runner::outcomes,
         spent::Stretch,
         verdict::{ArmVerdict, Call, Verdict, total_cost},
     },
 };
-use plot::{ArmCurves, Curve, Differences};
 use std::path::{Path, PathBuf};
-pub use trials::TrialRecords;
+pub use {png::png, trials::TrialRecords, trials::recorded};
 
 /// A finished study, read back.
 pub struct StudyReport {
@@ -37,6 +42,8 @@ pub struct StudyReport {
     pub environment: Environment,
     /// What each process that trained some of it was to take, and took.
     pub stretches: Vec<Stretch>,
+    /// What was written down of its verdict.
+    pub findings: Vec<Kept>,
 }
 
 impl StudyReport {
@@ -44,15 +51,7 @@ impl StudyReport {
     /// written verdict is not what its outcomes say.
     pub fn read(home: &Path, dir: &StudyDir) -> Result<Self> {
         let contract = dir.contract()?;
-        let remedy = "run the study again; finished trials are kept";
-        let verdict: Verdict = files::read_json(&dir.verdict_path(), remedy)?;
-        if verdict != judge_again(home, &contract)? {
-            return Err(Error::input(
-                dir.verdict_path().display().to_string(),
-                "the verdict is not what the outcomes say",
-                remedy,
-            ));
-        }
+        let verdict = judged::verdict(home, dir, &contract)?;
         let (control, arms) = outcomes(home, &contract)?;
         let mut all = vec![control.outcomes];
         all.extend(arms.into_iter().map(|arm| arm.outcomes));
@@ -69,6 +68,7 @@ impl StudyReport {
             trials,
             environment,
             stretches: dir.stretches()?,
+            findings: finding::of_study(home, dir)?,
         })
     }
 
@@ -137,21 +137,7 @@ impl StudyReport {
     }
 
     fn curves_svg(&self) -> String {
-        let terms = &self.contract.terms;
-        let arms: Vec<ArmCurves> = terms
-            .arms
-            .iter()
-            .zip(&self.trials)
-            .map(|(arm, trials)| ArmCurves {
-                name: &arm.name,
-                curves: trials
-                    .iter()
-                    .map(|trial| curve(trial, terms.decision.metric))
-                    .collect(),
-            })
-            .collect();
-        let label = format!("validation, {}", terms.decision.metric.unit());
-        plot::curves_svg(&arms, &label)
+        figures::curves(&self.contract.terms, &self.trials, |_| true)
     }
 
     /// Every arm's name with its first seed's outcome.
@@ -161,14 +147,7 @@ impl StudyReport {
     }
 
     fn differences_svg(&self) -> String {
-        let terms = &self.contract.terms;
-        let arms = differences(&self.verdict);
-        let label = format!(
-            "difference from {}, {}",
-            self.verdict.control,
-            terms.decision.metric.unit()
-        );
-        plot::differences_svg(&arms, terms.decision.margin, &label)
+        figures::differences(&self.contract.terms, &self.verdict, |_| true)
     }
 }
 
@@ -203,33 +182,6 @@ fn prediction(contract: &Contract, verdict: &Verdict) -> Option<String> {
         prediction.effect,
         100.0 * prediction.confidence
     ))
-}
-
-/// A trial's evaluations: (tokens, metric).
-fn curve(trial: &TrialRecords, metric: Metric) -> Curve {
-    let points = trial.records.iter().filter_map(|record| match record {
-        Record::Eval(eval) => Some((eval.tokens as f64, eval.metric(metric))),
-        Record::Step(_) | Record::Data(_) => None,
-    });
-    Curve {
-        seed: trial.seed,
-        points: points.collect(),
-    }
-}
-
-/// Each arm's paired differences, where both trials finished, and their interval.
-fn differences(verdict: &Verdict) -> Vec<Differences<'_>> {
-    let of_arm = |arm: &ArmVerdict| -> Vec<(u64, f64)> {
-        let pairs = arm.pairs.iter();
-        let known = pairs.filter_map(|pair| Some((pair.seed, pair.difference()?)));
-        known.collect()
-    };
-    let arms = verdict.arms.iter().map(|arm| Differences {
-        arm: &arm.arm,
-        values: of_arm(arm),
-        interval: arm.effect.map(|e| (e.low, e.mean, e.high)),
-    });
-    arms.collect()
 }
 
 /// The best points of a swarm and the control's place, for a terminal.
@@ -302,6 +254,7 @@ pub fn write(study: &StudyReport, dir: &StudyDir) -> Result<Written> {
         trials: &study.trials,
         environment: Some(&study.environment),
         stretches: &study.stretches,
+        findings: &study.findings,
     };
     Ok(Written {
         report: Some(path),
@@ -321,6 +274,7 @@ pub fn write_unjudged(home: &Path, dir: &StudyDir) -> Result<Written> {
         trials: &trials,
         environment: environment.as_ref().ok(),
         stretches: &dir.stretches()?,
+        findings: &finding::of_study(home, dir)?,
     };
     Ok(Written {
         report: None,

@@ -14,7 +14,7 @@ use crate::{
     run::Run,
     run_dir::RunDir,
     tape::{Mode, Tape},
-    train::CheckpointExtra,
+    train::{CheckpointExtra, windows_digest},
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -53,6 +53,19 @@ pub fn restore(session: &Session, dir: &RunDir) -> Result<Restored> {
         step: header.step,
         run,
     })
+}
+
+/// Digest of the validation windows that a run is evaluated on, as they are now; none where it has no
+/// checkpoint, which holds its tokenizer. Errors when a corpus is not the one it was.
+pub fn windows_now(session: &Session, dir: &RunDir) -> Result<Option<String>> {
+    let run = Run::load(&dir.recipe())?;
+    let folder = dir.checkpoints();
+    let Some(step) = checkpoint::steps(&folder).pop() else {
+        return Ok(None);
+    };
+    let header = Checkpoint::open(&checkpoint::path(&folder, step))?.header::<CheckpointExtra>()?;
+    let data = session.open(&run, &header.extra.tokenizer)?;
+    Ok(Some(windows_digest(&data.windows)))
 }
 
 /// How to draw tokens.

@@ -82,7 +82,7 @@ PRAGMA user_version = 2;
 ";
 
 impl Ledger {
-    fn path(home: &Path) -> PathBuf {
+    pub fn path(home: &Path) -> PathBuf {
         home.join("ledger.sqlite")
     }
 
@@ -112,9 +112,15 @@ impl Ledger {
     pub fn read(home: &Path) -> Result<Self> {
         let path = Self::path(home);
         let is_older = || matches!(Self::version(home), Some(1..VERSION));
-        if path.exists() && !is_older() {
-            return Self::existing(home);
+        match path.exists() && !is_older() {
+            true => Self::existing(home),
+            false => Self::of_folders(home),
         }
+    }
+
+    /// What run and study folders say, in memory; nothing is made.
+    pub fn of_folders(home: &Path) -> Result<Self> {
+        let path = Self::path(home);
         let connection = Connection::open_in_memory();
         let connection = connection.map_err(|e| damaged(&path, &e.to_string()))?;
         let mut ledger = Self { path, connection };

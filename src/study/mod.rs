@@ -5,6 +5,7 @@
 //!
 //! [`proposal`] reads a study file, whose arms a [`space`] may draw; [`arms`] checks that its arms can be compared; [`plan`] resolves it to trials and says what it
 //! can see; [`forecast`] says what it costs, by [`makespan`]; [`contract`] freezes it; [`runner`] trains, in the order of [`queue`], on cores shared as [`sides`] has it; [`spent`] is what that took; [`verdict`] judges;
+//! [`judged`] reads finished studies back and holds each verdict against its outcomes; [`finding`] keeps what somebody said of one.
 //! [`ledger`] keeps the index of it all. [`calibrate`] measures how often [`verdict`] is right.
 
 pub mod arms;
@@ -16,8 +17,12 @@ pub mod confirm;
 pub mod contract;
 pub mod crossed;
 pub mod expectation;
+pub mod finding;
+pub mod flagged;
 pub mod forecast;
 pub mod headline;
+pub mod inside;
+pub mod judged;
 pub mod known_answers;
 pub mod ladder;
 pub mod ledger;

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     metrics::Outcome,
-    report::{TrialRecords, differences, prediction, tables},
+    report::{TrialRecords, figures, prediction, tables},
     run_dir::Environment,
     study::{
         contract::Contract,
+        finding::Kept,
         spent::Stretch,
         verdict::{ArmVerdict, Verdict, total_cost},
     },
@@ -35,6 +36,8 @@ pub struct Page<'a> {
     pub environment: Option<&'a Environment>,
     /// What each process that trained some of it was to take, and took.
     pub stretches: &'a [Stretch],
+    /// What was written down of its verdict.
+    pub findings: &'a [Kept],
 }
 
 impl Page<'_> {
@@ -49,6 +52,9 @@ impl Page<'_> {
             (self.head())
             @if let Some(verdict) = self.verdict {
                 (section("pairs", "Paired differences", &self.pairs(verdict)))
+            }
+            @if !self.findings.is_empty() {
+                (section("findings", "Findings", &findings(self.findings)))
             }
             (section("curves", "Curves", &html! {
                 (choices("validation", &validation))
@@ -132,7 +138,7 @@ impl Page<'_> {
     fn pairs(&self, verdict: &Verdict) -> Markup {
         let metric = verdict.rule.metric;
         html! {
-            (forest(&differences(verdict), verdict.rule.margin, (metric.unit(), &verdict.control)))
+            (forest(&figures::paired(verdict), verdict.rule.margin, (metric.unit(), &verdict.control)))
             details open {
                 summary { "Every pair, " (metric.unit()) }
                 (table("Every pair", &tables::pairs(verdict)))
@@ -320,4 +326,17 @@ fn verdicts(verdict: &Verdict) -> Markup {
         }
     };
     html! { ul.verdicts { @for arm in verdict.arms.iter().enumerate() { (item(arm)) } } }
+}
+
+/// Findings, each with what no longer holds it.
+pub fn findings(findings: &[Kept]) -> Markup {
+    html! {
+        @for kept in findings {
+            div.finding {
+                @if let Some(why) = &kept.stale { p.unjudged { b { "Stale" } ": " (why) "." } }
+                @for paragraph in kept.finding.text.trim().split("\n\n") { p dir="auto" { (paragraph) } }
+            }
+        }
+        p.note { "In somebody's words; every number was filled in from the ledger." }
+    }
 }

@@ -197,6 +197,7 @@ fn page(study: &Study) -> String {
         trials: &study.trials,
         environment: Some(&environment()),
         stretches: &[],
+        findings: &[],
     };
     page.to_html()
 }

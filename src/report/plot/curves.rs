@@ -216,15 +216,18 @@ fn range_of_interest(arms: &[Arm], end: f64) -> (f64, f64) {
 
 /// What the strokes mean, and what the frame cuts off.
 fn caption(arms: &[Arm], high: f64) -> String {
-    let mut text = String::from("thin: one seed; bold: mean of an arm's seeds");
+    let mut parts = Vec::new();
+    if arms.iter().any(|arm| arm.trials.len() > 1) {
+        parts.push("thin: one seed; bold: mean of an arm's seeds");
+    }
     let mut trials = arms.iter().flat_map(|arm| &arm.trials);
     if trials.clone().any(|trial| !trial.finished) {
-        text += "; ×: ended early";
+        parts.push("×: ended early");
     }
     if trials.any(|trial| trial.points.iter().any(|point| point.1 > high)) {
-        text += "; values above the frame are cut off";
+        parts.push("values above the frame are cut off");
     }
-    text
+    parts.join("; ")
 }
 
 /// 0, 500, 100k, 1.2M, 3B.
