@@ -55,6 +55,9 @@
 //!   `known_answers` puts hypotheses whose truth is known to the whole of it.
 //! - [`jobs`]: studies that are submitted rather than run: the gates they pass, a store with a journal, and
 //!   a detached supervisor that runs `windtunnel run` on a snapshot of what was submitted.
+//! - [`anomalies`]: what looks wrong in a run's log; a flag is a place to look and changes no verdict.
+//! - [`claude`]: what talks to Claude, and what stands between: schemas and drafts, the Messages API and
+//!   the loop over it, the MCP server, the library of papers, findings, scores of predictions.
 //! - [`report`]: Markdown, SVG, and one HTML page. [`cli`]: parse, call, print.
 //!
 //! # Layers
@@ -125,7 +128,8 @@
 //! # Left out on purpose, for now
 //!
 //! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
-//! into one program (the axis is there, the planner uses K = 1), tokenizers that lose or change characters, and everything that talks to Claude.
+//! into one program (the axis is there, the planner uses K = 1), and tokenizers that lose or change characters. No tool and no answer of
+//! a model approves anything, edits a limit, or writes code that runs: a person does.
 pub mod anomalies;
 pub mod bench;
 pub mod calibration;

@@ -141,9 +141,8 @@ impl Recipe {
                 budget = Some(kind);
             }
             // So does one weighting another.
-            if let (true, Some(toml::Value::Table(data))) =
-                (key.starts_with("data.weighting."), table.get_mut("data"))
-            {
+            let data = table.get_mut("data").and_then(toml::Value::as_table_mut);
+            if let Some(data) = data.filter(|_| key.starts_with("data.weighting.")) {
                 data.remove("weighting");
             }
             set_path(&mut table, key, value.clone(), place)?;
