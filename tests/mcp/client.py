@@ -129,7 +129,7 @@ async def whole_study(program, mode, folder):
             await call(client, "compare", first=run, second=results["trials"]["tiny"][0])
             found = await call(client, "literature_search", query="learning rate schedule")
             cited = found["keys"][0]
-            words = f"A tiny rate came out at {{{{verdict.tiny.effect}}}} bits per byte [@{cited}]."
+            words = f"A tiny rate came out at {{{{verdict.tiny.effect}}}} [@{cited}]."
             finding = await call(client, "finding_write", study=results["study"], text=words)
             print(f"  {json.dumps(finding, ensure_ascii=False)[:300]}")
             schema = await client.read_resource("schema://study")
