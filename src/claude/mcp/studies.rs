@@ -38,6 +38,12 @@ fn a_study(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     study.try_into().unwrap_or_default()
 }
 
+/// The same for tools that take a study after study_validate, whose schema is not worth repeating:
+/// clients read all tools before they call one. The study is held to the whole schema all the same.
+fn the_same_study(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object" })
+}
+
 /// Where a study comes from: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +53,19 @@ pub struct StudyArgs {
     #[schemars(schema_with = "a_study")]
     spec: Option<Value>,
     /// Or its file, seen from the project's folder, such as configs/studies/quickstart.toml
+    #[serde(default)]
+    path: Option<String>,
+}
+
+/// The same, of a study that was validated.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanArgs {
+    /// The study itself, as JSON, with the keys that study_validate lists; what its base names is seen from the project's folder
+    #[serde(default)]
+    #[schemars(schema_with = "the_same_study")]
+    spec: Option<Value>,
+    /// Or its file, seen from the project's folder
     #[serde(default)]
     path: Option<String>,
 }
@@ -69,7 +88,10 @@ fn text(
                 }
             }
             Ok(StudyText::new(
-                schema::study_from_json(&spec)?,
+                schema::study_from_json(&spec).map_err(|e| Error {
+                    place: format!("spec: {}", e.place),
+                    ..e
+                })?,
                 root.clone(),
             ))
         }
@@ -128,7 +150,7 @@ pub fn validate(desk: &Desk, args: &StudyArgs, caller: &Caller) -> Result<Answer
     Ok(Answer::Json(answer))
 }
 
-pub fn plan(desk: &Desk, args: &StudyArgs, caller: &Caller) -> Result<Answer> {
+pub fn plan(desk: &Desk, args: &PlanArgs, caller: &Caller) -> Result<Answer> {
     let text = text(desk, (&args.spec, &args.path), caller)?;
     let plan = jobs::plan(&desk.settings, &text);
     Ok(Answer::Json(
@@ -139,9 +161,9 @@ pub fn plan(desk: &Desk, args: &StudyArgs, caller: &Caller) -> Result<Answer> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitArgs {
-    /// The study itself, as JSON; what its base names is seen from the project's folder
+    /// The study itself, as JSON, with the keys that study_validate lists; what its base names is seen from the project's folder
     #[serde(default)]
-    #[schemars(schema_with = "a_study")]
+    #[schemars(schema_with = "the_same_study")]
     spec: Option<Value>,
     /// Or its file, seen from the project's folder
     #[serde(default)]

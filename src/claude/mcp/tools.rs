@@ -8,7 +8,9 @@ use super::{
     library::{self, FindingArgs, SearchArgs},
     plot::{self, PlotArgs},
     runs::{self, CompareArgs, CurveArgs, FlagArgs, LogArgs},
-    studies::{self, CancelArgs, ResultsArgs, StatusArgs, StudyArgs, SubmitArgs, WaitArgs},
+    studies::{
+        self, CancelArgs, PlanArgs, ResultsArgs, StatusArgs, StudyArgs, SubmitArgs, WaitArgs,
+    },
 };
 use crate::error::Result;
 use rmcp::model::ToolAnnotations;
@@ -83,7 +85,7 @@ pub const TOOLS: [Tool; 15] = [
         "study_plan",
         "Say what a study costs and can see",
         Reads,
-        StudyArgs,
+        PlanArgs,
         studies::plan,
         "Says what a study would cost (trials, tokens, device minutes, memory) and the smallest effect that it can see with its seeds. Refuses one that is blind: too small to see its own margin. Takes seconds, since a few steps are timed. Next: study_submit, or change seeds, margin or budget and plan again.",
         "change seeds, margin or budget as the remedy says, then study_plan again"
