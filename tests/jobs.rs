@@ -2,6 +2,8 @@
 
 #[path = "jobs/audits.rs"]
 mod audits;
+#[path = "support/bench.rs"]
+mod bench;
 #[path = "jobs/budgets.rs"]
 mod budgets;
 #[path = "support/clock.rs"]
@@ -13,6 +15,7 @@ mod kills;
 #[path = "jobs/known.rs"]
 mod known;
 
+use bench::{RECIPE, SLOW};
 use serde_json::Value;
 use std::{
     fs,
@@ -24,33 +27,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// `{steps}` is for each test to say.
-const RECIPE: &str = r#"
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = {steps}
-[optimizer]
-lr = 3e-3
-[eval]
-every = 10
-windows = 20
-"#;
-
 const QUICK: u64 = 30;
 /// Long enough to be met in the middle.
 const LONG: u64 = 5_000;
-
-const SLOW: &str = "[arms.slow]\nfactor = \"optimizer.lr\"\nset = { \"optimizer.lr\" = 1e-5 }";
 
 /// Nothing takes so long, even on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -77,7 +56,7 @@ impl Bench {
     fn recipe(&self, steps: u64) {
         self.write(
             "recipe.toml",
-            &RECIPE.replace("{steps}", &steps.to_string()),
+            &RECIPE.replace("steps = 30", &format!("steps = {steps}")),
         );
     }
 

@@ -1,6 +1,8 @@
 //! The MCP server, driven over stdio by rmcp's own client and by hand: whole studies in both revisions,
 //! servers that are killed, gates that hold, and nothing on stdout but the protocol.
 
+#[path = "support/bench.rs"]
+mod bench;
 #[path = "mcp/project.rs"]
 mod project;
 

@@ -1,5 +1,6 @@
 //! A project in a folder of its own, and clients that talk to its server.
 
+use crate::bench::RECIPE;
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{
@@ -19,27 +20,6 @@ use std::{
 };
 use tempfile::TempDir;
 
-const RECIPE: &str = r#"# A very small model.
-seed = 1
-[data]
-tokenizer = "char"
-mixture = [{ corpus = "tales" }]
-[model]
-n_layer = 1
-n_head = 2
-n_embd = 16
-block_size = 16
-[batch]
-rows = 4
-[budget]
-steps = 30
-[optimizer]
-lr = 3e-3
-[eval]
-every = 10
-windows = 20
-"#;
-
 pub struct Project {
     folder: TempDir,
 }
@@ -48,7 +28,8 @@ impl Project {
     pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir_all(folder.path().join("configs/recipes")).unwrap();
-        fs::write(folder.path().join("configs/recipes/small.toml"), RECIPE).unwrap();
+        let recipe = format!("# A very small model.{RECIPE}");
+        fs::write(folder.path().join("configs/recipes/small.toml"), recipe).unwrap();
         Self { folder }
     }
 
