@@ -1,17 +1,32 @@
-//! Where a run computes: the CPU with some threads, or a CUDA device through candle.
+//! Where a run computes: the CPU with some threads, or one CUDA device.
 //!
 //! With `ops/`, the only place that asks whether the `cuda` feature is on.
+
+pub mod agreement;
+#[cfg(any(test, feature = "cuda"))]
+mod column_major;
+#[cfg(feature = "cuda")]
+mod cuda;
+pub mod dry;
+pub mod gpu;
+pub mod signatures;
+#[cfg(any(test, feature = "cuda"))]
+mod staging;
 
 use crate::{
     error::{Error, Result},
     real::instruction_set,
 };
 use candle_core::Device;
+use gpu::Gpu;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
     str::FromStr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What `--device` may say.
@@ -52,13 +67,17 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// In what the products of linear layers and attention read their inputs. Weights, activations,
-/// gradients and all sums are f32.
+/// In what the products of linear layers and attention read their inputs. Weights, their gradients
+/// and all sums are f32; so are activations, except for [`Precision::Bf16`] on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     #[default]
     F32,
-    /// Rounded to bf16's 8 bits of mantissa, to nearest, ties to even.
+    /// May be rounded to TF32's 11 bits of significand by the tensor cores of a GPU, which are the only
+    /// ones that do.
+    Tf32,
+    /// Rounded to bf16's 8 bits of mantissa, to nearest, ties to even. On a GPU activations and
+    /// their gradients are kept so, too.
     Bf16,
 }
 
@@ -67,7 +86,7 @@ impl Precision {
     /// not, they are rounded first and multiplied in f32.
     pub fn is_native(self) -> bool {
         match self {
-            Self::F32 => true,
+            Self::F32 | Self::Tf32 => true,
             #[cfg(target_arch = "x86_64")]
             Self::Bf16 => {
                 is_x86_feature_detected!("avx512f")
@@ -82,6 +101,7 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
         }
     }
@@ -93,8 +113,9 @@ impl FromStr for Precision {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "f32" => Ok(Self::F32),
+            "tf32" => Ok(Self::Tf32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err("choose f32 or bf16".into()),
+            _ => Err("choose f32, tf32 or bf16".into()),
         }
     }
 }
@@ -105,7 +126,7 @@ pub const CUDA_COMPILED: bool = cfg!(feature = "cuda");
 /// What decides the last bits of a result besides recipe, seed and data. A study never mixes two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceClass {
-    /// "cpu-x86-64-v3", "cuda" …
+    /// "cpu-x86-64-v3", "cuda-sm_90x132-nvcc13.0-lt13.1.0" …
     pub class: String,
     pub dtype: String,
     /// Threads that share one trial's work.
@@ -117,7 +138,9 @@ pub struct DeviceClass {
 pub enum Backend {
     /// Our own loops on the CPU.
     Fused,
-    /// candle expressions on a candle device, differentiated by candle.
+    /// Our own kernels on a GPU.
+    Gpu(Arc<dyn Gpu>),
+    /// candle expressions, differentiated by candle: what tests hold the other two against.
     Composed(Device),
 }
 
@@ -137,30 +160,56 @@ impl Compute {
     pub fn open(choice: DeviceChoice, threads: usize) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::cpu(threads, None)),
-            DeviceChoice::Cuda(index) => Ok(Self::cuda(open_cuda(index)?)),
+            DeviceChoice::Cuda(index) => Ok(Self::gpu(open_cuda(index)?)),
             DeviceChoice::Auto if !CUDA_COMPILED => Ok(Self::cpu(threads, None)),
             DeviceChoice::Auto => Ok(match open_cuda(0) {
-                Ok(device) => Self::cuda(device),
+                Ok(gpu) => Self::gpu(gpu),
                 Err(error) => Self::cpu(threads, Some(format!("using the CPU: {}", error.problem))),
             }),
         }
     }
 
-    /// The same device, whose linear layers read their inputs in `precision`. Errors for bf16 where
-    /// candle computes.
+    /// On a device that is open.
+    pub fn gpu(gpu: Arc<dyn Gpu>) -> Self {
+        Self {
+            class: DeviceClass {
+                class: gpu.class(),
+                dtype: Precision::F32.name().into(),
+                threads: 1,
+            },
+            backend: Backend::Gpu(gpu),
+            precision: Precision::F32,
+            note: None,
+        }
+    }
+
+    /// The same device, whose products read their inputs in `precision`. Errors for what the device
+    /// does not do.
     pub fn multiplying_in(mut self, precision: Precision) -> Result<Self> {
         if precision == self.precision {
             return Ok(self);
         }
-        if let Backend::Composed(_) = self.backend {
-            return Err(Error::input(
-                format!("--dtype {}", precision.name()),
-                "only the CPU multiplies in bf16 so far",
-                "use --device cpu, or --dtype f32",
-            ));
+        let refused = |problem: &str, remedy: &str| {
+            let place = format!("--dtype {}", precision.name());
+            Err(Error::input(place, problem, remedy))
+        };
+        match (&self.backend, precision) {
+            (Backend::Composed(_), _) => {
+                return refused("candle computes in f32 here", "use --dtype f32");
+            }
+            (Backend::Fused, Precision::Tf32) => {
+                return refused(
+                    "only a GPU multiplies in TF32, and this is the CPU",
+                    "use --device cuda; or --dtype f32, or bf16",
+                );
+            }
+            _ => {}
         }
         self.precision = precision;
         self.class.dtype = precision.name().into();
+        if let Backend::Gpu(_) = self.backend {
+            return Ok(self);
+        }
         if precision.is_native() {
             // Its sums are rounded otherwise than those of the detour over f32.
             self.class.class = format!("{}-{}", self.class.class, precision.name());
@@ -185,34 +234,15 @@ impl Compute {
             note,
         }
     }
-
-    fn cuda(device: Device) -> Self {
-        Self {
-            backend: Backend::Composed(device),
-            precision: Precision::F32,
-            class: DeviceClass {
-                class: "cuda".into(),
-                dtype: "f32".into(),
-                threads: 1,
-            },
-            note: Some("CUDA runs candle's composed ops for now: correct, and slow".into()),
-        }
-    }
 }
 
 #[cfg(feature = "cuda")]
-fn open_cuda(index: usize) -> Result<Device> {
-    Device::new_cuda(index).map_err(|error| {
-        Error::input(
-            format!("--device cuda:{index}"),
-            format!("no such device can be opened: {error}"),
-            "check `nvidia-smi`, or use --device cpu",
-        )
-    })
+fn open_cuda(index: usize) -> Result<Arc<dyn Gpu>> {
+    Ok(Arc::new(cuda::Cuda::open(index)?))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda(index: usize) -> Result<Device> {
+fn open_cuda(index: usize) -> Result<Arc<dyn Gpu>> {
     Err(Error::input(
         format!("--device cuda:{index}"),
         "this binary was built without CUDA",
@@ -342,5 +372,14 @@ mod tests {
         let auto = Compute::open(DeviceChoice::Auto, 3).unwrap();
         assert_eq!(auto.class.threads, 3);
         assert!(auto.class.class.starts_with("cpu-"));
+    }
+
+    #[test]
+    fn tf32_on_the_cpu_is_bad_input_that_names_the_way_out() {
+        let cpu = Compute::open(DeviceChoice::Cpu, 1).unwrap();
+        let error = cpu.multiplying_in(Precision::Tf32).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.place, "--dtype tf32");
+        assert!(error.remedy.contains("--device cuda"));
     }
 }

@@ -19,8 +19,10 @@ pub enum Kind {
     Input,
     /// A budget or a gate refused the work: status 3.
     Refused,
-    /// The run itself failed (diverged, out of memory, a device went away): status 4.
+    /// The run itself failed (diverged, a device went away): status 4.
     Failed,
+    /// A device has no memory left for it: status 4.
+    Memory,
     /// Interrupted with everything kept: status 130.
     Interrupted,
 }
@@ -93,7 +95,7 @@ impl Error {
             Kind::Unexpected => 1,
             Kind::Input => 2,
             Kind::Refused => 3,
-            Kind::Failed => 4,
+            Kind::Failed | Kind::Memory => 4,
             Kind::Interrupted => 130,
         }
     }

@@ -16,7 +16,9 @@ const CACHE_LINE: usize = 64;
 
 /// A fixed-length slice of plain numbers, aligned to a cache line, or to a huge page when large.
 pub struct Buffer<R> {
+    /// Aligned; within the allocation that begins at `base`.
     start: NonNull<R>,
+    base: NonNull<u8>,
     len: usize,
 }
 
@@ -26,26 +28,40 @@ unsafe impl<R: Send> Send for Buffer<R> {}
 unsafe impl<R: Sync> Sync for Buffer<R> {}
 
 impl<R: Copy> Buffer<R> {
-    /// `len` zeros. `R` must be a plain number, for which all-zero bytes are a value.
+    /// `len` zeros. `R` must be a plain number, for which all-zero bytes are a value. Large ones are
+    /// pages that the system zeroes when they are first touched: room for an arena costs nothing.
     pub fn zeros(len: usize) -> Self {
         if len == 0 {
             return Self {
                 start: NonNull::dangling(),
+                base: NonNull::dangling(),
                 len,
             };
         }
-        let layout = Self::layout(len);
+        let (layout, align) = Self::layout(len);
         // SAFETY: the layout has a size above zero.
-        let bytes = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(bytes.cast::<R>()) else {
+        let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             handle_alloc_error(layout)
         };
+        let skipped = base.as_ptr().align_offset(align);
+        // SAFETY: the layout has `align` bytes more than the numbers need.
+        let bytes = unsafe { base.add(skipped) };
         #[cfg(target_os = "linux")]
-        if layout.size() >= HUGE_PAGE {
+        if align == HUGE_PAGE {
             // SAFETY: the range was just allocated; the advice changes no contents.
-            unsafe { libc::madvise(bytes.cast(), layout.size(), libc::MADV_HUGEPAGE) };
+            unsafe {
+                libc::madvise(
+                    bytes.as_ptr().cast(),
+                    len * size_of::<R>(),
+                    libc::MADV_HUGEPAGE,
+                )
+            };
         }
-        Self { start, len }
+        Self {
+            start: bytes.cast(),
+            base,
+            len,
+        }
     }
 
     pub fn from_slice(values: &[R]) -> Self {
@@ -63,14 +79,17 @@ impl<R: Copy> Default for Buffer<R> {
 }
 
 impl<R> Buffer<R> {
-    fn layout(len: usize) -> Layout {
+    /// What is allocated, and to what its numbers are aligned. Not by the allocator: for more than 16
+    /// bytes it zeroes by writing, which touches every page.
+    fn layout(len: usize) -> (Layout, usize) {
         let bytes = len * size_of::<R>();
-        let align = if bytes >= HUGE_PAGE {
-            HUGE_PAGE
-        } else {
-            CACHE_LINE
+        let align = match bytes >= HUGE_PAGE {
+            true => HUGE_PAGE,
+            false => CACHE_LINE,
         };
-        Layout::from_size_align(bytes, align).expect("a buffer is smaller than the address space")
+        let layout = Layout::from_size_align(bytes + align, align_of::<R>());
+        let layout = layout.expect("a buffer is smaller than the address space");
+        (layout, align)
     }
 }
 
@@ -78,7 +97,7 @@ impl<R> Drop for Buffer<R> {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated in `zeros` with this very layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) };
+            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len).0) };
         }
     }
 }
