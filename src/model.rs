@@ -14,7 +14,7 @@ use crate::{
         attention::Heads,
         cross_entropy::{Score, Tame},
         norm::{Norm, NormKind},
-        rotary::Turned,
+        rotary::{Placing, Turned},
     },
     params::{Init, Param, Spec},
     real::Real,
@@ -160,8 +160,9 @@ impl Gpt {
             let Some(mlp) = block.mlp else { continue };
             let h;
             (x, h) = norm(tape, (x, branch), (kind, eps), mlp.ln_2)?;
-            let h = linear(tape, h, mlp.c_fc)?; // (K, B·T, F), or 2F for a gate
-            let h = tape.activation(h, activation)?; // (K, B·T, F)
+            // To (K, B·T, F), or 2F for a gate, and from there to (K, B·T, F).
+            let c_fc = (mlp.c_fc.weight, mlp.c_fc.bias);
+            let h = tape.linear_activation(h, c_fc, activation)?;
             let h = at(tape, Site::Inner(i), h)?;
             let h = linear(tape, h, mlp.c_out)?; // (K, B·T, C)
             let h = at(tape, Site::MlpOut(i), h)?;
@@ -195,20 +196,19 @@ impl Gpt {
     }
 
     /// Queries and keys normed and turned by their place, where the configuration says so.
-    fn place<R: Real>(&self, tape: &mut Tape<R>, mut qkv: Value, t: usize) -> Result<Value> {
+    fn place<R: Real>(&self, tape: &mut Tape<R>, qkv: Value, t: usize) -> Result<Value> {
         let (heads, dim) = (self.heads(), self.config.head_dim());
         let turned = Turned {
             heads: heads.queries + heads.keys,
             dim,
             t,
         };
-        if self.config.qk_norm {
-            qkv = tape.head_norm(qkv, turned)?;
-        }
-        if self.config.positions == Positions::Rotary {
-            qkv = tape.rotary(qkv, turned, self.config.rope_base)?;
-        }
-        Ok(qkv)
+        let rotary = self.config.positions == Positions::Rotary;
+        let placing = Placing {
+            norm: self.config.qk_norm,
+            base: rotary.then_some(self.config.rope_base),
+        };
+        tape.place(qkv, turned, placing)
     }
 
     fn heads(&self) -> Heads {
@@ -225,12 +225,26 @@ impl Gpt {
     pub fn loss<R: Real>(
         &self,
         tape: &mut Tape<R>,
-        (tokens, targets): (&Arc<[u32]>, &[u32]),
+        pass: (&Arc<[u32]>, &[u32]),
         t: usize,
         denominator: f64,
     ) -> Result<Vec<f64>> {
+        tape.clear_losses()?;
+        let denominators = vec![denominator; tape.k()];
+        self.add_loss(tape, pass, t, &denominators)?;
+        tape.take_losses()
+    }
+
+    /// The same with a denominator for each variant, added to what the tape has of other passes.
+    pub fn add_loss<R: Real>(
+        &self,
+        tape: &mut Tape<R>,
+        (tokens, targets): (&Arc<[u32]>, &[u32]),
+        t: usize,
+        denominators: &[f64],
+    ) -> Result<()> {
         let h = self.hidden(tape, tokens, t)?;
-        tape.classifier(h, self.head, (targets, denominator), self.tame())
+        tape.classifier(h, self.head, (targets, denominators), self.tame())
     }
 
     /// The score of every target: its nats, and whether it is the likeliest token after those

@@ -8,22 +8,30 @@
 //!
 //! Each op exists twice: fused, in loops of our own, and *composed*, as a candle expression that is
 //! differentiated by candle. [`Backend`] picks one for the whole tape. The composed form is the
-//! oracle of the fused one in tests, and what runs on a GPU.
+//! oracle of the fused one in tests. On a GPU the fused ops run as kernels (`ops/cuda/`), and what a
+//! value or a gradient holds lies in the device's memory.
 //!
 //! Shape letters, here and in `ops/`: K packed variants, B sequences, T tokens, C channels,
 //! H heads, D channels of a head, V vocabulary.
 
+mod composed;
+mod device;
+
 use crate::{
-    device::{Backend, Precision},
+    device::{
+        Backend, Compute, Precision,
+        gpu::{At, Gpu, Slab},
+    },
     error::Result,
     memory::{Buffer, Recycler},
+    ops::cuda::{OnDevice, staged::Slot},
     params::{Param, Params},
     pool::Pool,
     profile::{Half, Profile, module_of},
     real::Real,
 };
-use candle_core::{Device, Tensor};
-use std::{collections::HashMap, sync::Arc};
+use candle_core::Tensor;
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 /// A handle to one activation of the current pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,16 +75,27 @@ pub trait Op<R: Real> {
 
 pub(crate) enum Data<R> {
     Host(Buffer<R>),
+    Device(Slab),
     Candle(Tensor),
     Freed,
 }
 
-struct Node<R> {
+struct Node<R: Real> {
     shape: Shape,
     data: Data<R>,
     /// Shared, so that a residual connection hands one gradient to both of its branches.
     grad: Option<Arc<Buffer<R>>>,
+    /// The same where the values are on a device.
+    device_grad: Option<Arc<Slab>>,
+    /// What this is GELU of, where a linear layer's product had it as its epilogue.
+    gelu_of: Option<Value>,
+    /// Computes it again, where it may be given back between its reader on the way forward and on the
+    /// way back.
+    again: Option<Again<R>>,
 }
+
+/// Computes a value's numbers into the slab at this address.
+type Again<R> = Rc<dyn Fn(&mut Tape<R>, At) -> Result<()>>;
 
 struct Record<R> {
     op: Box<dyn Op<R>>,
@@ -89,9 +108,15 @@ struct Record<R> {
 pub struct PassPosition {
     /// One random key for each packed variant.
     pub keys: Vec<[u32; 2]>,
+    /// One probability of dropout for each packed variant, in the place of the ops' own; empty where
+    /// those are meant. An op whose own is 0 drops nothing whatever is here.
+    pub dropout: Vec<f64>,
     pub step: u64,
     /// First sequence of this pass within its optimizer step.
     pub first_row: usize,
+    /// Which of the batches that were staged on the device this pass reads; `None` where the pass
+    /// brings its own.
+    pub staged: Option<Slot>,
 }
 
 /// One pass's record, with the arenas it reads and writes.
@@ -110,13 +135,18 @@ pub struct Tape<R: Real> {
     /// candle's side of a composed pass: parameters as leaves, and the losses to differentiate.
     leaves: HashMap<Param, Tensor>,
     pub(crate) roots: Vec<Tensor>,
+    /// What passes have added to each variant's loss since it was last read.
+    losses: Vec<f64>,
     /// Dropout sites seen in this pass; each has its own counters.
     pub(crate) dropout_sites: u32,
+    /// Arenas and memory on a GPU, where one computes.
+    pub(crate) device: Option<Box<OnDevice>>,
 }
 
 impl<R: Real> Tape<R> {
     pub fn new(params: Params<R>, backend: Backend, pool: Arc<Pool>) -> Self {
         Self {
+            losses: vec![0.0; params.k()],
             params,
             position: PassPosition::default(),
             profile: None,
@@ -130,6 +160,27 @@ impl<R: Real> Tape<R> {
             leaves: HashMap::new(),
             roots: Vec::new(),
             dropout_sites: 0,
+            device: None,
+        }
+    }
+
+    /// A tape whose values lie on a device, which is given the parameters' values. Errors when it has
+    /// no memory for the arenas.
+    pub fn on_device(params: Params<R>, gpu: &Arc<dyn Gpu>, precision: Precision) -> Result<Self> {
+        let device = OnDevice::new(gpu, &params, precision)?;
+        // What the host does beside the device is little: one thread.
+        let mut tape = Self::new(params, Backend::Fused, Arc::new(Pool::new(1)));
+        tape.device = Some(Box::new(device));
+        tape.upload_values()?;
+        Ok(tape.multiplying_in(precision))
+    }
+
+    /// A tape where a run computes, with its products' precision. Errors as [`Tape::on_device`] does.
+    pub fn open(params: Params<R>, compute: &Compute, pool: Arc<Pool>) -> Result<Self> {
+        let precision = compute.precision;
+        match &compute.backend {
+            Backend::Gpu(gpu) => Self::on_device(params, gpu, precision),
+            here => Ok(Self::new(params, here.clone(), pool).multiplying_in(precision)),
         }
     }
 
@@ -143,6 +194,9 @@ impl<R: Real> Tape<R> {
         self.mode = mode;
         self.records.clear();
         self.truncate(0);
+        if let Some(device) = &mut self.device {
+            device.forget_loose();
+        }
         self.leaves.clear();
         self.roots.clear();
         self.dropout_sites = 0;
@@ -163,20 +217,20 @@ impl<R: Real> Tape<R> {
     /// Bytes of activation memory held: the most that any pass so far needed.
     pub fn activation_bytes(&self) -> usize {
         self.memory.bytes()
-    }
-
-    /// The candle device of a composed tape; `None` when the fused ops run.
-    pub(crate) fn candle_device(&self) -> Option<&Device> {
-        match &self.backend {
-            Backend::Fused => None,
-            Backend::Composed(device) => Some(device),
-        }
+            + self
+                .device
+                .as_ref()
+                .map_or(0, |device| device.memory.held())
     }
 
     /// An input that is neither computed nor a parameter, from host numbers.
     pub fn leaf(&mut self, shape: Shape, values: &[R]) -> Result<Value> {
+        if self.device.is_some() {
+            let slab = self.uploaded(values)?;
+            return Ok(self.push_node(shape, Data::Device(slab)));
+        }
         let data = match &self.backend {
-            Backend::Fused => Data::Host(Buffer::from_slice(values)),
+            Backend::Fused | Backend::Gpu(_) => Data::Host(Buffer::from_slice(values)),
             Backend::Composed(device) => Data::Candle(Tensor::from_slice(
                 values,
                 (shape.k, shape.rows, shape.cols),
@@ -191,6 +245,7 @@ impl<R: Real> Tape<R> {
         match &self.nodes[x.0].data {
             Data::Host(buffer) => Ok(buffer.to_vec()),
             Data::Candle(tensor) => Ok(tensor.flatten_all()?.to_vec1()?),
+            Data::Device(slab) => self.downloaded(slab, self.nodes[x.0].shape.len()),
             Data::Freed => Ok(Vec::new()),
         }
     }
@@ -200,15 +255,61 @@ impl<R: Real> Tape<R> {
         self.nodes[x.0].grad.as_deref().map(|grad| &**grad)
     }
 
-    /// Makes `gradient` the start of the backward pass at `x`.
-    pub fn seed_grad(&mut self, x: Value, gradient: &[R]) {
-        self.nodes[x.0].grad = Some(Arc::new(Buffer::from_slice(gradient)));
+    /// The same, copied from wherever it is.
+    pub fn grad_to_host(&self, x: Value) -> Result<Option<Vec<R>>> {
+        let node = &self.nodes[x.0];
+        match &node.device_grad {
+            Some(slab) => self.downloaded(slab, node.shape.len()).map(Some),
+            None => Ok(self.grad(x).map(<[R]>::to_vec)),
+        }
     }
 
-    /// Forgets every parameter's gradient.
-    pub fn zero_grads(&mut self) {
-        self.params.zero_grads(&self.pool);
+    /// Makes `gradient` the start of the backward pass at `x`. Errors when it is to go to a device that
+    /// does not take it.
+    pub fn seed_grad(&mut self, x: Value, gradient: &[R]) -> Result<()> {
+        if self.device.is_some() {
+            self.nodes[x.0].device_grad = Some(Arc::new(self.uploaded(gradient)?));
+        } else {
+            self.nodes[x.0].grad = Some(Arc::new(Buffer::from_slice(gradient)));
+        }
+        Ok(())
+    }
+
+    /// Forgets every parameter's gradient. Errors when a device does not answer.
+    pub fn zero_grads(&mut self) -> Result<()> {
+        match &self.device {
+            Some(device) => device.zero_grads()?,
+            None => self.params.zero_grads(&self.pool),
+        }
         self.lap("zero_grads", Half::Forward);
+        Ok(())
+    }
+
+    /// Forgets every variant's loss. Errors when a device does not answer.
+    pub fn clear_losses(&mut self) -> Result<()> {
+        self.losses.fill(0.0);
+        match &self.device {
+            Some(device) => device.clear_losses(),
+            None => Ok(()),
+        }
+    }
+
+    /// Each variant's loss, summed over the passes since it was last read or cleared; clears it. Waits
+    /// for a device, and errors when it failed.
+    pub fn take_losses(&mut self) -> Result<Vec<f64>> {
+        let losses = match &self.device {
+            Some(device) => device.read_losses()?,
+            None => self.losses.clone(),
+        };
+        self.clear_losses()?;
+        Ok(losses)
+    }
+
+    /// Adds to each variant's loss.
+    pub(crate) fn add_losses(&mut self, losses: &[f64]) {
+        for (sum, loss) in self.losses.iter_mut().zip(losses) {
+            *sum += loss;
+        }
     }
 
     /// Books the time since the last lap, if there is a profile.
@@ -231,26 +332,6 @@ impl<R: Real> Tape<R> {
         Ok(())
     }
 
-    fn candle_backward(&mut self) -> Result<()> {
-        for root in std::mem::take(&mut self.roots) {
-            let store = root.sum_all()?.backward()?;
-            for (param, leaf) in &self.leaves {
-                let Some(gradient) = store.get(leaf) else {
-                    continue;
-                };
-                let gradient: Vec<R> = gradient.flatten_all()?.to_vec1()?;
-                let len = self.params.spec(*param).len();
-                for (k, gradient) in gradient.chunks_exact(len).enumerate() {
-                    let target = self.params.grad_mut(*param, k);
-                    for (t, g) in target.iter_mut().zip(gradient) {
-                        *t += *g;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     // What ops are made of.
 
     pub(crate) fn host(&self, x: Value) -> &[R] {
@@ -260,40 +341,14 @@ impl<R: Real> Tape<R> {
         }
     }
 
-    pub(crate) fn tensor(&self, x: Value) -> &Tensor {
-        match &self.nodes[x.0].data {
-            Data::Candle(tensor) => tensor,
-            _ => unreachable!("a composed tape holds candle tensors only"),
-        }
-    }
-
-    /// A parameter as a leaf of candle's graph, shape (K, …).
-    pub(crate) fn leaf_tensor(&mut self, p: Param) -> Result<Tensor> {
-        if let Some(leaf) = self.leaves.get(&p) {
-            return Ok(leaf.clone());
-        }
-        let device = self.candle_device().cloned().unwrap_or(Device::Cpu);
-        let leaf = self.variable(p, &device)?;
-        self.leaves.insert(p, leaf.clone());
-        Ok(leaf)
-    }
-
-    /// A fresh tracked copy of a parameter on `device`, shape (K, …).
-    pub(crate) fn variable(&self, p: Param, device: &Device) -> Result<Tensor> {
-        let mut shape = vec![self.k()];
-        shape.extend(&self.params.spec(p).shape);
-        let values: Vec<R> = (0..self.k())
-            .flat_map(|k| self.params.value(p, k).iter().copied())
-            .collect();
-        let tensor = Tensor::from_vec(values, shape, device)?;
-        Ok(candle_core::Var::from_tensor(&tensor)?.into_inner())
-    }
-
     pub(crate) fn push_node(&mut self, shape: Shape, data: Data<R>) -> Value {
         self.nodes.push(Node {
             shape,
             data,
             grad: None,
+            device_grad: None,
+            gelu_of: None,
+            again: None,
         });
         Value(self.nodes.len() - 1)
     }
@@ -386,8 +441,14 @@ impl<R: Real> Tape<R> {
 
     fn truncate(&mut self, len: usize) {
         for node in self.nodes.drain(len..) {
-            if let Data::Host(buffer) = node.data {
-                self.memory.give(buffer);
+            match (node.data, &mut self.device) {
+                (Data::Host(buffer), _) => self.memory.give(buffer),
+                (Data::Device(slab), Some(device)) => device.memory.give(slab),
+                _ => {}
+            }
+            let device_grad = node.device_grad.and_then(Arc::into_inner);
+            if let (Some(slab), Some(device)) = (device_grad, &mut self.device) {
+                device.memory.give(slab);
             }
             if let Some(buffer) = node.grad.and_then(Arc::into_inner) {
                 self.memory.give(buffer);

@@ -2,6 +2,7 @@
 
 use crate::{
     error::Result,
+    ops::cuda::activation::{self as device, Bend},
     real::{Real, simd},
     tape::{Into, Op, PIECE, Shape, Tape, Value},
 };
@@ -34,8 +35,9 @@ impl Activation {
     }
 }
 
-/// A function of one number, its derivative, and the same in candle.
+/// A function of one number, its derivative, and the same in candle and on a device.
 trait Curve: 'static {
+    const ON_DEVICE: Bend;
     fn value<R: Real>(x: R) -> R;
     fn slope<R: Real>(x: R) -> R;
     fn reference(x: &Tensor) -> candle_core::Result<Tensor>;
@@ -45,6 +47,8 @@ trait Curve: 'static {
 struct Gelu;
 
 impl Curve for Gelu {
+    const ON_DEVICE: Bend = device::GELU;
+
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
         x * x.normal().0
@@ -72,6 +76,8 @@ const TWICE_ROOT: f64 = 1.595_769_121_605_730_7;
 const CUBE: f64 = 0.044_715;
 
 impl Curve for GeluTanh {
+    const ON_DEVICE: Bend = device::GELU_TANH;
+
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
         x * sigmoid(gelu_tanh_inner(x))
@@ -104,6 +110,8 @@ fn sigmoid<R: Real>(x: R) -> R {
 struct ReluSquared;
 
 impl Curve for ReluSquared {
+    const ON_DEVICE: Bend = device::RELU_SQUARED;
+
     #[inline(always)]
     fn value<R: Real>(x: R) -> R {
         let x = x.larger(R::ZERO);
@@ -148,6 +156,9 @@ impl<R: Real> Tape<R> {
     }
 
     fn curve<C: Curve>(&mut self, x: Value) -> Result<Value> {
+        if self.device.is_some() {
+            return self.curve_on_device(x, C::ON_DEVICE);
+        }
         if self.candle_device().is_some() {
             return self.composed(&[x], &[], |xs, _| C::reference(&xs[0]));
         }
@@ -174,6 +185,9 @@ impl<R: Real> Tape<R> {
     /// SwiGLU's gate (Shazeer 2020): x (K, rows, 2F) holds gates g and values u side by side, and
     /// silu(g)·u comes out, (K, rows, F), with silu(g) = g·σ(g).
     pub fn swiglu(&mut self, x: Value) -> Result<Value> {
+        if self.device.is_some() {
+            return self.swiglu_on_device(x);
+        }
         if self.candle_device().is_some() {
             return self.composed(&[x], &[], swiglu_reference);
         }

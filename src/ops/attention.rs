@@ -4,7 +4,7 @@
 //! exponentials, weighted sum, scaled down where a later block has a larger score. Only each row's
 //! log-sum-exp is kept; the backward pass computes the blocks again.
 
-mod layout;
+pub(in crate::ops) mod layout;
 
 use crate::{
     error::Result,
@@ -48,6 +48,9 @@ impl<R: Real> Tape<R> {
             scale: h.scale,
             precision: self.precision,
         };
+        if self.device.is_some() {
+            return self.attention_on_device(qkv, h, dropout);
+        }
         let mask = (dropout > 0.0 && self.mode() == Mode::Train)
             .then(|| self.next_mask(dropout, rows * heads * t, heads * t * t));
         if let Some(device) = self.candle_device().cloned() {

@@ -1,7 +1,8 @@
 //! Any candle expression as one op: prototype in candle, fuse what wins.
 //!
 //! On a fused tape the inputs are copied into leaves of candle's graph, the expression runs, and
-//! its backward is candle's own. On a composed tape the expression joins the one large graph.
+//! its backward is candle's own. On a composed tape the expression joins the one large graph. On a GPU
+//! it goes through the host: right, and slow.
 
 use crate::{
     error::{Error, Result},
@@ -33,23 +34,27 @@ impl<R: Real> Tape<R> {
             let shape = shape_of(&y)?;
             return Ok(self.push_node(shape, Data::Candle(y)));
         }
+        if let Some(device) = &mut self.device {
+            device.went_through_host = true;
+        }
         let xs = inputs
             .iter()
             .map(|x| {
                 let s = self.shape(*x);
-                let t = Tensor::from_slice(self.host(*x), (s.k, s.rows, s.cols), &Device::Cpu)?;
+                let t = Tensor::from_vec(self.to_host(*x)?, (s.k, s.rows, s.cols), &Device::Cpu)?;
                 Ok(Var::from_tensor(&t)?.into_inner())
             })
             .collect::<Result<Vec<_>>>()?;
+        if !params.is_empty() {
+            self.download_values()?;
+        }
         let ws = params
             .iter()
             .map(|p| self.variable(*p, &Device::Cpu))
             .collect::<Result<Vec<_>>>()?;
         let y = f(&xs, &ws)?;
         let shape = shape_of(&y)?;
-        let mut out = self.memory.take(shape.len());
-        out.copy_from_slice(&y.flatten_all()?.to_vec1::<R>()?);
-        let value = self.push(shape, out);
+        let value = self.leaf(shape, &y.flatten_all()?.to_vec1::<R>()?)?;
         self.record(
             value,
             Composed {
@@ -76,33 +81,31 @@ struct Composed {
 
 impl<R: Real> Op<R> for Composed {
     fn backward(&mut self, tape: &mut Tape<R>) -> Result<()> {
-        let Some(dy) = tape.take_grad(self.value) else {
+        let Some(dy) = tape.grad_to_host(self.value)? else {
             return Ok(());
         };
         let seed = Tensor::from_slice(&dy, self.y.shape(), &Device::Cpu)?;
         let store = (&self.y * &seed)?.sum_all()?.backward()?;
-        tape.drop_grad(dy);
-        for (x, tensor) in self.inputs.iter().zip(&self.xs) {
-            if let Some(gradient) = store.get(tensor) {
-                let gradient: Vec<R> = gradient.flatten_all()?.to_vec1()?;
-                let mut buffer = tape.memory.take(gradient.len());
-                buffer.copy_from_slice(&gradient);
-                tape.add_grad(*x, buffer.into());
-            }
+        for (i, (x, tensor)) in self.inputs.iter().zip(&self.xs).enumerate() {
+            let gradient = store.get(tensor).ok_or_else(|| severed("input", i))?;
+            tape.add_host_grad(*x, &gradient.flatten_all()?.to_vec1::<R>()?)?;
         }
-        for (p, tensor) in self.params.iter().zip(&self.ws) {
-            if let Some(gradient) = store.get(tensor) {
-                let gradient: Vec<R> = gradient.flatten_all()?.to_vec1()?;
-                let len = tape.params.spec(*p).len();
-                for (k, part) in gradient.chunks_exact(len).enumerate() {
-                    for (t, g) in tape.params.grad_mut(*p, k).iter_mut().zip(part) {
-                        *t += *g;
-                    }
-                }
-            }
+        for (i, (p, tensor)) in self.params.iter().zip(&self.ws).enumerate() {
+            let gradient = store.get(tensor).ok_or_else(|| severed("parameter", i))?;
+            tape.add_weight_grad(*p, &gradient.flatten_all()?.to_vec1::<R>()?)?;
         }
         Ok(())
     }
+}
+
+/// candle says nothing where a function of its own drops a gradient; a wrong one would train on.
+fn severed(what: &str, idx: usize) -> Error {
+    Error::failed(
+        "a composed op",
+        format!("no gradient reaches its {what} {idx}"),
+        "leave out what the result does not depend on, and write functions that candle does not \
+         differentiate from those that it does",
+    )
 }
 
 fn shape_of(y: &Tensor) -> Result<Shape> {

@@ -42,18 +42,22 @@ pub struct Score {
 }
 
 impl<R: Real> Tape<R> {
-    /// Σ over rows of −ln softmax(x·Wᵀ)[target], divided by `denominator`, one for each variant, in nats.
+    /// Adds Σ over rows of −ln softmax(x·Wᵀ)[target], in nats, divided by the variant's denominator,
+    /// to each variant's loss: [`Tape::take_losses`] reads it.
     ///
-    /// x is (K, rows, C), `w` (K, V, C), `targets` K·rows ids or [`IGNORE`]. In a training pass the
-    /// gradients of x and `w` are made at once, and the z-loss is part of the sum.
+    /// x is (K, rows, C), `w` (K, V, C), `targets` K·rows ids or [`IGNORE`], and there are K
+    /// denominators. In a training pass the gradients of x and `w` are made at once, and the z-loss is
+    /// part of the sum.
     pub fn classifier(
         &mut self,
         x: Value,
         w: Param,
-        (targets, denominator): (&[u32], f64),
+        (targets, denominators): (&[u32], &[f64]),
         tame: Tame,
-    ) -> Result<Vec<f64>> {
-        self.classify(x, w, (targets, denominator), tame, None)
+    ) -> Result<()> {
+        let losses = self.classify(x, w, (targets, denominators), tame, None)?;
+        self.add_losses(&losses);
+        Ok(())
     }
 
     /// The score of each of `targets`, K·rows ids or [`IGNORE`], from the same pass over the logits.
@@ -65,16 +69,18 @@ impl<R: Real> Tape<R> {
         tame: Tame,
     ) -> Result<Vec<Score>> {
         let mut scores = Vec::with_capacity(targets.len());
-        self.classify(x, w, (targets, 1.0), tame, Some(&mut scores))?;
+        let denominators = vec![1.0; self.k()];
+        self.classify(x, w, (targets, &denominators), tame, Some(&mut scores))?;
         Ok(scores)
     }
 
-    /// The classifier's losses; `scores` gets one for each target.
+    /// The classifier's losses, or none where a device has added them to its own; `scores` gets one for
+    /// each target.
     fn classify(
         &mut self,
         x: Value,
         w: Param,
-        (targets, denominator): (&[u32], f64),
+        (targets, denominators): (&[u32], &[f64]),
         tame: Tame,
         mut scores: Option<&mut Vec<Score>>,
     ) -> Result<Vec<f64>> {
@@ -85,10 +91,14 @@ impl<R: Real> Tape<R> {
                 ..tame
             },
         };
+        if self.device.is_some() {
+            self.classifier_on_device((x, w), (targets, denominators), tame, scores)?;
+            return Ok(Vec::new());
+        }
         if let Some(device) = self.candle_device().cloned() {
             let targets = Targets {
                 ids: targets,
-                denominator,
+                denominators,
                 scores,
             };
             return self.classifier_composed(x, w, targets, tame, &device);
@@ -106,7 +116,8 @@ impl<R: Real> Tape<R> {
         let mut dx = train.then(|| self.grad_slot(x));
         let data = self.lend(x);
         let mut losses = Vec::with_capacity(k);
-        for k in 0..k {
+        debug_assert_eq!((targets.len(), denominators.len()), (k * rows, k));
+        for (k, denominator) in denominators.iter().enumerate() {
             let mut total = 0.0;
             for first in (0..rows).step_by(chunk) {
                 let n = chunk.min(rows - first);
@@ -190,7 +201,9 @@ impl<R: Real> Tape<R> {
         if let Some(scores) = targets.scores {
             scores_reference((&logits, &nats), targets.ids, scores)?;
         }
-        let losses = (nats.sum(1)? / targets.denominator)?;
+        let factors: Vec<f64> = targets.denominators.iter().map(|d| 1.0 / d).collect();
+        let factors = Tensor::from_vec(factors, targets.denominators.len(), device)?;
+        let losses = (nats.sum(1)? * factors.to_dtype(nats.dtype())?)?;
         if self.mode() == Mode::Train {
             self.roots.push(losses.clone());
         }
@@ -201,7 +214,8 @@ impl<R: Real> Tape<R> {
 /// What the classifier is to compare with.
 struct Targets<'a> {
     ids: &'a [u32],
-    denominator: f64,
+    /// One for each variant.
+    denominators: &'a [f64],
     scores: Option<&'a mut Vec<Score>>,
 }
 

@@ -20,6 +20,9 @@ impl<R: Real> Tape<R> {
         wte: Param,
         wpe: Option<Param>,
     ) -> Result<Value> {
+        if self.device.is_some() {
+            return self.embed_on_device(tokens, t, (wte, wpe));
+        }
         let (k, cols) = (self.k(), self.params.spec(wte).shape[1]);
         let shape = Shape {
             k,

@@ -178,7 +178,10 @@ fn own_kernel<R: Real>(
 ) -> bool {
     use avx512::{Brain, Product, Single};
     let found = match precision {
-        Precision::F32 => Product::<Single>::new(scale, inputs, c, into).map(|p| p.run(on)),
+        // No tape on the CPU multiplies in TF32.
+        Precision::F32 | Precision::Tf32 => {
+            Product::<Single>::new(scale, inputs, c, into).map(|p| p.run(on))
+        }
         Precision::Bf16 => Product::<Brain>::new(scale, inputs, c, into).map(|p| p.run(on)),
     };
     found.is_some()

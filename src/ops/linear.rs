@@ -4,6 +4,7 @@ use crate::{
     error::Result,
     ops::{
         ROWS,
+        activation::Activation,
         gemm::{Mat, MatMut, gemm},
     },
     params::Param,
@@ -16,6 +17,9 @@ use candle_core::Tensor;
 impl<R: Real> Tape<R> {
     /// x (K, rows, in) → (K, rows, out); `w` is (K, out, in), `b` is (K, out).
     pub fn linear(&mut self, x: Value, w: Param, b: Option<Param>) -> Result<Value> {
+        if self.device.is_some() {
+            return self.linear_on_device(x, w, b);
+        }
         if self.candle_device().is_some() {
             let params: Vec<Param> = [Some(w), b].into_iter().flatten().collect();
             return self.composed(&[x], &params, linear_reference);
@@ -50,6 +54,22 @@ impl<R: Real> Tape<R> {
         let y = self.push(shape, y);
         self.record(y, Linear { x, w, b, y });
         Ok(y)
+    }
+
+    /// The activation of [`Tape::linear`]: one product on a device where it can be its epilogue.
+    pub fn linear_activation(
+        &mut self,
+        x: Value,
+        (w, b): (Param, Option<Param>),
+        activation: Activation,
+    ) -> Result<Value> {
+        // cuBLASLt keeps GELU's input in a matrix whose rows are a multiple of 8 numbers long.
+        let whole = self.params.spec(w).shape[0].is_multiple_of(8);
+        if self.device.is_some() && activation == Activation::GeluTanh && whole {
+            return self.linear_gelu_on_device(x, w, b);
+        }
+        let y = self.linear(x, w, b)?;
+        self.activation(y, activation)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The fused operations, one file each: what it computes, forward, backward, and the composed
-//! reference in candle that tests it and that runs on a GPU.
+//! reference in candle that tests it. `cuda` has their device halves.
 
 pub mod activation;
 pub mod attention;
 mod columns;
 pub mod composed;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod dropout;
 pub mod embedding;
 pub mod gemm;

@@ -50,6 +50,9 @@ impl<R: Real> Tape<R> {
         branch: Option<Value>,
         norm: Norm,
     ) -> Result<(Value, Value)> {
+        if self.device.is_some() {
+            return self.add_norm_on_device(x, branch, norm);
+        }
         let Norm {
             kind,
             eps,

@@ -17,18 +17,49 @@ pub struct Turned {
     pub t: usize,
 }
 
+/// What [`Tape::place`] does to heads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Placing {
+    /// As [`Tape::head_norm`] does.
+    pub norm: bool,
+    /// As [`Tape::rotary`] does, with this base.
+    pub base: Option<f64>,
+}
+
 impl<R: Real> Tape<R> {
+    /// Norms heads and then turns them, where so asked: one pass over memory on a device.
+    pub fn place(&mut self, mut x: Value, turned: Turned, placing: Placing) -> Result<Value> {
+        let nothing = Placing {
+            norm: false,
+            base: None,
+        };
+        if self.device.is_some() && placing != nothing {
+            return self.place_on_device(x, turned, placing);
+        }
+        if placing.norm {
+            x = self.head_norm(x, turned)?;
+        }
+        match placing.base {
+            Some(base) => self.rotary(x, turned, base),
+            None => Ok(x),
+        }
+    }
+
     /// Turns channels i and i + D/2 of each head at position p by the angle p·base^(−2i/D), as
     /// Llama does; what follows the heads stays.
     pub fn rotary(&mut self, x: Value, turned: Turned, base: f64) -> Result<Value> {
-        let angles = angles(turned, base);
+        if self.device.is_some() {
+            let placing = Placing {
+                norm: false,
+                base: Some(base),
+            };
+            return self.place_on_device(x, turned, placing);
+        }
         if let Some(device) = self.candle_device().cloned() {
+            let angles = angles(turned, base);
             return self.composed(&[x], &[], rotary_reference(turned, angles, device));
         }
-        let turns: Arc<[R]> = angles
-            .iter()
-            .flat_map(|a| [R::of(a.cos()), R::of(a.sin())])
-            .collect();
+        let turns: Arc<[R]> = turns(turned, base).into();
         let y = self.copied(x);
         let (shape, mut buffer) = y;
         self.turn((&mut buffer, shape), turned, &turns, R::ONE);
@@ -48,6 +79,13 @@ impl<R: Real> Tape<R> {
     /// Divides each head by the root of its mean square, as QK-norm without weights does;
     /// what follows the heads stays.
     pub fn head_norm(&mut self, x: Value, turned: Turned) -> Result<Value> {
+        if self.device.is_some() {
+            let placing = Placing {
+                norm: true,
+                base: None,
+            };
+            return self.place_on_device(x, turned, placing);
+        }
         if self.candle_device().is_some() {
             return self.composed(&[x], &[], head_norm_reference(turned));
         }
@@ -119,6 +157,14 @@ fn angles(Turned { dim, t, .. }: Turned, base: f64) -> Vec<f64> {
             let (position, pair) = (i / (dim / 2), i % (dim / 2));
             position as f64 * base.powf(-2.0 * pair as f64 / dim as f64)
         })
+        .collect()
+}
+
+/// (cos, sin) of every position and pair.
+pub(in crate::ops) fn turns<R: Real>(turned: Turned, base: f64) -> Vec<R> {
+    let angles = angles(turned, base).into_iter();
+    angles
+        .flat_map(|angle| [R::of(angle.cos()), R::of(angle.sin())])
         .collect()
 }
 

@@ -12,6 +12,9 @@ impl<R: Real> Tape<R> {
         if factor == 1.0 {
             return Ok(x);
         }
+        if self.device.is_some() {
+            return self.scale_on_device(x, factor);
+        }
         if self.candle_device().is_some() {
             return self.composed(&[x], &[], move |xs, _| &xs[0] * factor);
         }

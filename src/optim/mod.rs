@@ -5,11 +5,13 @@
 
 mod adamw;
 mod config;
+mod device;
 mod lion;
 mod muon;
 mod sgd;
 
 pub use config::{OptimizerConfig, OptimizerKind, Rates};
+pub use device::DeviceOptimizer;
 
 use crate::{
     memory::Buffer,
@@ -74,9 +76,10 @@ struct Update {
     clip: f64,
 }
 
-/// What one run's updates remember, laid out as the parameters are.
+/// What the updates of all variants remember, laid out as the parameters are.
 pub struct Optimizer<R> {
-    config: OptimizerConfig,
+    /// One for each variant, all of one kind that remembers the same.
+    configs: Vec<OptimizerConfig>,
     /// AdamW's first moment; the momentum of the other kinds.
     first: Buffer<R>,
     /// AdamW's second moment.
@@ -89,13 +92,24 @@ pub struct Optimizer<R> {
 
 /// An exponential average of the weights; empty where none is kept.
 struct Average<R> {
-    decay: f64,
+    /// One for each variant.
+    decays: Vec<f64>,
     values: Buffer<R>,
 }
 
 impl<R: Real> Optimizer<R> {
-    /// At step 0: all that is remembered is zero.
+    /// At step 0: all that is remembered is zero. Every variant has the same configuration.
     pub fn new(params: &Params<R>, config: &OptimizerConfig) -> Self {
+        Self::packed(params, &vec![config.clone(); params.k()])
+    }
+
+    /// The same with a configuration for each variant: of one kind, which remembers as much.
+    pub fn packed(params: &Params<R>, configs: &[OptimizerConfig]) -> Self {
+        let config = &configs[0];
+        let alike = |other: &OptimizerConfig| {
+            other.kind == config.kind && other.n_states() == config.n_states()
+        };
+        assert!(configs.len() == params.k() && configs.iter().all(alike));
         let kept = |n: usize| match n < config.n_states() {
             true => Buffer::zeros(params.values.len()),
             false => Buffer::zeros(0),
@@ -105,12 +119,12 @@ impl<R: Real> Optimizer<R> {
             rule == OptimizerKind::Muon
         });
         Self {
-            config: config.resolved(),
+            configs: configs.iter().map(OptimizerConfig::resolved).collect(),
             first: kept(0),
             second: kept(1),
             scratch: muon::Scratch::new(matrices.map(|spec| &spec.shape[..])),
             average: Average {
-                decay: 0.0,
+                decays: Vec::new(),
                 values: Buffer::zeros(0),
             },
             width: 1.0,
@@ -124,13 +138,16 @@ impl<R: Real> Optimizer<R> {
         self
     }
 
-    /// The same, keeping an average of the weights with this decay, as
+    /// The same, keeping an average of the weights with a decay for each variant, as
     /// `torch.optim.swa_utils.AveragedModel` does: the first step's weights, then
-    /// decay·average + (1 − decay)·weights after each step. Decay 0 keeps none.
-    pub fn averaging(mut self, params: &Params<R>, decay: f64) -> Self {
-        let len = if decay > 0.0 { params.values.len() } else { 0 };
+    /// decay·average + (1 − decay)·weights after each step. Decays of 0 keep none: all of them are
+    /// 0, or none is.
+    pub fn averaging(mut self, params: &Params<R>, decays: &[f64]) -> Self {
+        let kept = decays.iter().any(|decay| *decay > 0.0);
+        assert!(decays.len() == params.k() && decays.iter().all(|d| (*d > 0.0) == kept));
+        let len = if kept { params.values.len() } else { 0 };
         self.average = Average {
-            decay,
+            decays: decays.to_vec(),
             values: Buffer::zeros(len),
         };
         self
@@ -145,7 +162,7 @@ impl<R: Real> Optimizer<R> {
         grad_norm: f64,
         pool: &Pool,
     ) {
-        let config = &self.config;
+        let config = &self.configs[k];
         let clip = match config.max_grad_norm {
             max if max > 0.0 && grad_norm > max => max / (grad_norm + 1e-6),
             _ => 1.0,
@@ -197,7 +214,7 @@ impl<R: Real> Optimizer<R> {
     /// What it remembers of a parameter, by the prefix that a checkpoint gives it: arenas in which
     /// the parameter has its place.
     pub fn state(&self, spec: &Spec) -> Vec<(&'static str, &Buffer<R>)> {
-        let names = self.config.states(Group::of(spec)).iter().copied();
+        let names = self.configs[0].states(Group::of(spec)).iter().copied();
         let average = Some(("ema.", &self.average.values));
         let average = average.filter(|(_, values)| !values.is_empty());
         names
@@ -208,7 +225,7 @@ impl<R: Real> Optimizer<R> {
 
     /// The same, to be filled from a checkpoint.
     pub fn state_mut(&mut self, spec: &Spec) -> Vec<(&'static str, &mut Buffer<R>)> {
-        let names = self.config.states(Group::of(spec)).iter().copied();
+        let names = self.configs[0].states(Group::of(spec)).iter().copied();
         let average = Some(("ema.", &mut self.average.values));
         let average = average.filter(|(_, values)| !values.is_empty());
         names
@@ -230,7 +247,7 @@ impl<R: Real> Average<R> {
         if self.values.is_empty() {
             return;
         }
-        let keep = if step == 1 { 0.0 } else { self.decay };
+        let keep = if step == 1 { 0.0 } else { self.decays[k] };
         let (keep, take) = (R::of(keep), R::of(1.0 - keep));
         for p in params.handles() {
             let range = params.range(p, k);

@@ -2,9 +2,9 @@
 //! kellerjordan.github.io/posts/muon), as `torch.optim.Muon` has it with its defaults.
 //!
 //! The scale is Jordan's: a matrix (A, B) of A outputs and B inputs moves by √max(1, A/B) times
-//! the rate (PyTorch's `adjust_lr_fn = "original"`). PyTorch iterates in bfloat16; here the
-//! iteration has the number type of the weights. A matrix is taken whole: queries, keys and values
-//! are made orthogonal together.
+//! the rate (PyTorch's `adjust_lr_fn = "original"`). PyTorch iterates in bfloat16, and so do bf16
+//! models on a device; here the iteration has the number type of the weights. A matrix is taken
+//! whole: queries, keys and values are made orthogonal together.
 
 use super::{OptimizerConfig, PIECE, Tensor, Update};
 use crate::{
@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The quintic's coefficients, of x, x³ and x⁵: steep at zero, and not quite convergent.
-const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
-const ITERATIONS: usize = 5;
+pub(super) const QUINTIC: [f64; 3] = [3.4445, -4.7750, 2.0315];
+pub(super) const ITERATIONS: usize = 5;
 /// The least norm that a matrix is divided by.
-const LEAST_NORM: f64 = 1e-7;
+pub(super) const LEAST_NORM: f64 = 1e-7;
 
 /// Room for the iteration on the largest matrix.
 pub(super) struct Scratch<R> {
@@ -102,6 +102,11 @@ fn norm<R: Real>(x: &[R], pool: &Pool) -> f64 {
     partial.iter().sum::<f64>().sqrt()
 }
 
+/// How much further than by the rate a matrix of these outputs and inputs moves.
+pub(super) fn scale(rows: usize, cols: usize) -> f64 {
+    (rows as f64 / cols as f64).max(1.0).sqrt()
+}
+
 /// One update of a matrix: m ← µ·m + (1 − µ)·g, and the weights decay by the rate and move against
 /// the orthogonalised momentum, or (Nesterov) against that of one gradient further.
 pub(super) fn update<R: Real>(
@@ -135,7 +140,7 @@ pub(super) fn update<R: Real>(
     });
     scratch.orthogonalise(rows, cols, pool);
     let keep = R::of(1.0 - update.lr * update.decay);
-    let rate = R::of(update.lr * (rows as f64 / cols as f64).max(1.0).sqrt());
+    let rate = R::of(update.lr * scale(rows, cols));
     let x = &scratch.x[..rows * cols];
     pool.pieces(tensor.values, PIECE, |i, w| {
         let x = &x[i * PIECE..][..w.len()];
