@@ -21,7 +21,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Seconds and bytes of a run, as a few of its steps showed them.
+/// How many runs a device trains at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AtOnce {
+    /// Programs side by side.
+    pub jobs: usize,
+    /// Runs of each, as one.
+    pub pack: usize,
+}
+
+impl AtOnce {
+    pub const ONE: Self = Self { jobs: 1, pack: 1 };
+}
+
+/// Seconds and bytes of a run, as a few of its steps showed them; of a pack, a run's share of its
+/// seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timing {
@@ -34,7 +48,7 @@ pub struct Timing {
     pub eval_seconds: f64,
     /// Of one checkpoint.
     pub save_seconds: f64,
-    /// The most that one run holds.
+    /// The most that one run holds, or all runs of a pack together.
     pub memory_bytes: u64,
 }
 
@@ -153,7 +167,7 @@ pub struct Key(String);
 
 impl Key {
     /// Runs of the same key take the same time: a learning rate or a seed makes no difference.
-    pub fn new(run: &Run, device: &DeviceClass, jobs: usize) -> Self {
+    pub fn new(run: &Run, device: &DeviceClass, at: AtOnce) -> Self {
         static MACHINE: OnceLock<Machine> = OnceLock::new();
         let machine = MACHINE.get_or_init(Machine::read);
         let digest = sha256_json(&serde_json::json!({
@@ -164,7 +178,7 @@ impl Key {
             "eval": { "corpora": run.eval.corpora, "windows": run.eval.windows, "ema": run.eval.ema > 0.0 },
             "targets": run.data.targets,
             "device": device,
-            "jobs": jobs,
+            "at_once": at,
             "machine": [machine.cpu, machine.cores.to_string()],
             // Other kernels have other speeds.
             "numerics": env!("WINDTUNNEL_NUMERICS"),

@@ -83,18 +83,30 @@ pub fn steps(dir: &Path) -> Vec<u64> {
     steps
 }
 
-/// Writes variant 0 of the arenas, by rename, and removes all but the newest `keep`.
+/// One variant's numbers in the arenas that hold them.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    pub params: &'a Params<f32>,
+    pub optimizer: &'a Optimizer<f32>,
+    pub k: usize,
+}
+
+/// Writes a variant, by rename, and removes all but the newest `keep`.
 pub fn save<E: Serialize>(
     dir: &Path,
     (step, extra): (u64, &E),
-    params: &Params<f32>,
-    optimizer: &Optimizer<f32>,
+    saved: Saved,
     keep: usize,
 ) -> Result<PathBuf> {
+    let Saved {
+        params,
+        optimizer,
+        k,
+    } = saved;
     let mut tensors = Vec::new();
     for p in params.handles() {
         let spec = params.spec(p);
-        let range = params.range(p, 0);
+        let range = params.range(p, k);
         let mut arenas = vec![("", &params.values)];
         arenas.extend(optimizer.state(spec));
         for (prefix, arena) in arenas {
@@ -208,11 +220,11 @@ impl Checkpoint {
         }
     }
 
-    /// Fills variant 0 of the arenas; `optimizer` may be left out to read the model alone. Errors
+    /// Fills variant `k` of the arenas; `optimizer` may be left out to read the model alone. Errors
     /// when a tensor is missing or has another shape; then nothing was changed.
     pub fn load(
         &self,
-        params: &mut Params<f32>,
+        (params, k): (&mut Params<f32>, usize),
         mut optimizer: Option<&mut Optimizer<f32>>,
     ) -> Result<()> {
         let tensors = self.tensors()?;
@@ -233,7 +245,7 @@ impl Checkpoint {
             Ok(())
         };
         for p in handles {
-            let (spec, range) = (params.spec(p).clone(), params.range(p, 0));
+            let (spec, range) = (params.spec(p).clone(), params.range(p, k));
             read(&spec.name, &mut params.values[range.clone()])?;
             let state = optimizer.as_deref_mut().map(|o| o.state_mut(&spec));
             for (prefix, arena) in state.into_iter().flatten() {

@@ -38,8 +38,8 @@ impl Default for EvalConfig {
     }
 }
 
-/// Losses on every corpus's windows, and their weighted means. The weights sum to 1; `at` is the
-/// step and the tokens trained on.
+/// Losses on every corpus's windows, and their weighted means, of a tape of one variant. The weights
+/// sum to 1; `at` is the step and the tokens trained on.
 pub fn evaluate(
     gpt: &Gpt,
     tape: &mut Tape<f32>,
@@ -47,7 +47,19 @@ pub fn evaluate(
     rows: usize,
     at: (u64, u64),
 ) -> Result<EvalRecord> {
-    let mut record = EvalRecord {
+    let mut records = evaluate_all(gpt, tape, windows, rows, at)?;
+    Ok(records.swap_remove(0))
+}
+
+/// The same of every variant of a tape, on the same windows.
+pub fn evaluate_all(
+    gpt: &Gpt,
+    tape: &mut Tape<f32>,
+    windows: &[(f64, Arc<EvalWindows>)],
+    rows: usize,
+    at: (u64, u64),
+) -> Result<Vec<EvalRecord>> {
+    let empty = EvalRecord {
         step: at.0,
         tokens: at.1,
         loss: 0.0,
@@ -55,66 +67,79 @@ pub fn evaluate(
         val: BTreeMap::new(),
         ema: None,
     };
+    let mut records = vec![empty; tape.k()];
     for (weight, windows) in windows {
-        let eval = evaluate_corpus(gpt, tape, windows, rows)?;
-        record.loss += weight * eval.loss;
-        record.bpb += weight * eval.bpb;
-        record.val.insert(windows.corpus().to_string(), eval);
+        let evals = evaluate_corpus(gpt, tape, windows, rows)?;
+        for (record, eval) in records.iter_mut().zip(evals) {
+            record.loss += weight * eval.loss;
+            record.bpb += weight * eval.bpb;
+            record.val.insert(windows.corpus().to_string(), eval);
+        }
     }
-    Ok(record)
+    Ok(records)
 }
 
-/// Mean nats per token, and bits per byte of the text that the counted tokens stand for; beside
-/// them, of a corpus with answers, how many the model gets right.
+/// Of each variant, mean nats per token, and bits per byte of the text that the counted tokens stand
+/// for; beside them, of a corpus with answers, how many the model gets right.
 fn evaluate_corpus(
     gpt: &Gpt,
     tape: &mut Tape<f32>,
     windows: &EvalWindows,
     rows: usize,
-) -> Result<CorpusEval> {
-    let t = gpt.config().block_size;
-    let mut nats = 0.0;
-    let mut judged = Judged::default();
+) -> Result<Vec<CorpusEval>> {
+    let (t, k) = (gpt.config().block_size, tape.k());
+    let mut judged = vec![Judged::default(); k];
     // Of all targets in a row, the first of the next batch; answers are in order and none is cut.
     let mut first = 0;
     let mut answers = windows.answers().unwrap_or_default();
+    let ones = vec![1.0; k];
+    tape.clear_losses()?;
     for batch in windows.batches(rows) {
-        tape.begin(Mode::Eval);
-        let tokens: Arc<[u32]> = batch.inputs.into();
-        let pass = (&tokens, &batch.targets[..]);
+        let tokens: Arc<[u32]> = batch.inputs.repeat(k).into();
+        let targets = batch.targets.repeat(k);
+        let pass = (&tokens, &targets[..]);
         if windows.answers().is_none() {
-            nats += gpt.loss(tape, pass, t, 1.0)?[0];
+            tape.repeat_eval((pass.0, pass.1), gpt.vocab_size(), &ones, |tape| {
+                tape.begin(Mode::Eval);
+                gpt.add_loss(tape, pass, t, &ones)
+            })?;
             continue;
         }
+        tape.begin(Mode::Eval);
+        let n = batch.targets.len();
+        let after = answers.partition_point(|answer| answer.end <= first + n);
         let scores = gpt.scores(tape, pass, t)?;
-        nats += scores.iter().map(|score| score.nats).sum::<f64>();
-        let after = answers.partition_point(|answer| answer.end <= first + scores.len());
-        for answer in &answers[..after] {
-            judged.add(&scores[answer.start - first..answer.end - first]);
+        for (judged, scores) in judged.iter_mut().zip(scores.chunks_exact(n)) {
+            judged.nats += scores.iter().map(|score| score.nats).sum::<f64>();
+            for answer in &answers[..after] {
+                judged.add(&scores[answer.start - first..answer.end - first]);
+            }
         }
         answers = &answers[after..];
-        first += scores.len();
+        first += n;
     }
-    let (tokens, bytes) = (windows.tokens(), windows.bytes());
-    let some = |x: f64| (judged.answers > 0).then_some(x);
-    Ok(CorpusEval {
-        loss: nats / tokens as f64,
-        bpb: nats / bytes as f64 / std::f64::consts::LN_2,
-        tokens,
-        bytes,
-        answers: windows.answers().map(|_| judged.answers),
-        accuracy: some(judged.right as f64 / judged.answers as f64),
-        answer_loss: some(judged.nats / judged.tokens as f64),
-    })
+    let losses = tape.take_losses()?;
+    let evals = judged.iter().zip(losses).map(|(judged, nats)| {
+        let nats = if windows.answers().is_some() {
+            judged.nats
+        } else {
+            nats
+        };
+        judged.eval(nats, windows)
+    });
+    Ok(evals.collect())
 }
 
 /// What is known of the answers so far.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 struct Judged {
+    /// Of all targets.
+    nats: f64,
     answers: u64,
     right: u64,
+    /// Of the answers alone.
     tokens: u64,
-    nats: f64,
+    answer_nats: f64,
 }
 
 impl Judged {
@@ -123,6 +148,21 @@ impl Judged {
         self.answers += 1;
         self.right += u64::from(scores.iter().all(|score| score.likeliest));
         self.tokens += scores.len() as u64;
-        self.nats += scores.iter().map(|score| score.nats).sum::<f64>();
+        self.answer_nats += scores.iter().map(|score| score.nats).sum::<f64>();
+    }
+
+    /// The figures of a corpus whose targets have `nats` in all.
+    fn eval(&self, nats: f64, windows: &EvalWindows) -> CorpusEval {
+        let (tokens, bytes) = (windows.tokens(), windows.bytes());
+        let some = |x: f64| (self.answers > 0).then_some(x);
+        CorpusEval {
+            loss: nats / tokens as f64,
+            bpb: nats / bytes as f64 / std::f64::consts::LN_2,
+            tokens,
+            bytes,
+            answers: windows.answers().map(|_| self.answers),
+            accuracy: some(self.right as f64 / self.answers as f64),
+            answer_loss: some(self.answer_nats / self.tokens as f64),
+        }
     }
 }

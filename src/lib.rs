@@ -25,9 +25,12 @@
 //!   reused every step, a thread pool that does not spin for ever, a stopwatch for its ops.
 //! - [`params`]: parameters, gradients and moments as flat arenas in one fixed order, every tensor
 //!   with the leading pack axis K.
+//! - [`device`]: where a run computes. `gpu` says what ops ask of a GPU; `cuda` does it, and so does the
+//!   emulated device of the tests; `dry` only counts bytes.
 //! - [`tape`] and [`ops`]: a tape that records fused ops, each with its own backward, and *composed*
 //!   ones, which are candle expressions differentiated by candle. Every fused op has its composed
-//!   form: the oracle of its tests, and what runs on a GPU for now.
+//!   form, the oracle of its tests, and its half on a GPU in `ops::cuda`: kernels (`.cu`) and what launches
+//!   them, batches that are sent ahead, graphs.
 //! - [`model`]: the GPT, top to bottom like nanoGPT's `model.py`. [`optim`] and [`schedule`]: AdamW,
 //!   SGD, Lion and Muon, and rates as functions of the step.
 //! - [`data`]: sources (built-in grammars and generators, fetched and added files), tokenizers,
@@ -35,7 +38,9 @@
 //!   weights come from sizes, keep caps, and change in phases), and `Batches::at(step)`. What is
 //!   larger than memory, of any form, comes in through [`data::ingest`]; [`data::clean`] makes a corpus
 //!   of another one without duplicates, scraps and validation text.
-//! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own.
+//! - [`eval`], [`metrics`], [`tensorboard`], [`checkpoint`], [`train`]: one run in a folder of its own, or a
+//!   *pack* of runs as one program (`train::pack`), on a device (`train::on_device`) in what memory it
+//!   has (`train::need`).
 //!   [`trunk`]: what runs that differ in their cooldowns share.
 //! - [`recipe`] (as written) and [`run`] (resolved and checked); [`session`] turns names into
 //!   opened corpora and trials. [`calibration`]: what runs cost on this machine. [`bench`]: where a step's time goes, beside what the processor could
@@ -107,6 +112,10 @@
 //! - **Tokens are the text.** The bytes of a text's tokens add up to it, whatever the tokenizer, but
 //!   for a space that it may put before it; one that loses or changes a character is refused, for
 //!   bits per byte could not be compared.
+//! - **A lane is a run.** Packed runs share a program and nothing else: each has its folder, its id and its
+//!   end, and one that diverges is left as it was.
+//! - **A graph knows no step.** What differs from step to step is in the device's memory before the step
+//!   begins; launches and their arguments are always the same.
 //! - **Errors name place, problem and remedy** ([`error`]); bad input changes nothing.
 //!
 //! # What differs from a first design
@@ -122,13 +131,18 @@
 //!   fast as the whole batch at once, in a sixth of the memory.
 //! - `--dtype bf16` rounds what products read, in linear layers and in attention, on its way into
 //!   the kernel. Activations stay f32, so nothing else had to be written twice.
+//! - The GPU is driven by cudarc directly, not through candle's CUDA backend: that compiles kernels that we
+//!   never launch, links CUDA at start, and allocates and records events for every tensor. What is
+//!   composed goes through the host there.
+//! - Adam's numbers of a lane are `Lane` fields in device memory, and a finished step is judged on the
+//!   device: the host looks at up to 32 steps at once.
 //! - Figures are drawn by our own few hundred lines of SVG: the plotting crate that was tried put
 //!   points on whole pixels and drew plateaus where a curve leaves the frame.
 //!
 //! # Left out on purpose, for now
 //!
-//! Fused CUDA kernels (a GPU would train through composed ops, slowly; no GPU has run them yet), packing K trials
-//! into one program (the axis is there, the planner uses K = 1), and tokenizers that lose or change characters. No tool and no answer of
+//! More than one device, and tokenizers that lose or change characters. No GPU has run the kernels yet:
+//! the tests run them on the CPU, and `benches/gpu/check.sh` waits for one. No tool and no answer of
 //! a model approves anything, edits a limit, or writes code that runs: a person does.
 pub mod anomalies;
 pub mod bench;

@@ -20,7 +20,7 @@ pub struct StepRecord {
     /// Targets that count in this step's loss, where not all do; 0 of them make a loss of 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<u64>,
-    /// Wall-clock milliseconds of this step; the one field that differs between identical runs.
+    /// Wall-clock milliseconds of this step, of all runs that were trained as one; the one field that differs between identical runs.
     pub ms: f64,
 }
 
@@ -128,7 +128,8 @@ impl Record {
 /// What a run cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds of wall clock in which the run held its device.
+    /// Seconds of wall clock in which the run held its device; its share where several ran on it as
+    /// one program.
     pub seconds: f64,
     pub tokens: u64,
     pub flops: f64,

@@ -3,7 +3,7 @@
 //! The laps of a step add up to it, whatever the ops: what happens between two of them (a batch
 //! copied, a buffer taken) is part of the one that needed it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, fmt, time::Instant};
 
 /// Which part of an op a lap was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,10 +23,17 @@ pub struct Laps {
 }
 
 /// Laps by op and half.
-#[derive(Debug)]
 pub struct Profile {
     last: Instant,
     laps: BTreeMap<(&'static str, Half), Laps>,
+    /// Until what was asked for is done.
+    wait: Option<Box<dyn Fn()>>,
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Profile").field("laps", &self.laps).finish()
+    }
 }
 
 impl Profile {
@@ -35,11 +42,24 @@ impl Profile {
         Self {
             last: Instant::now(),
             laps: BTreeMap::new(),
+            wait: None,
+        }
+    }
+
+    /// The same, whose laps end when `wait` returns: on a device an op is done later than it is asked
+    /// for.
+    pub fn waiting(self, wait: impl Fn() + 'static) -> Self {
+        Self {
+            wait: Some(Box::new(wait)),
+            ..self
         }
     }
 
     /// Books the time since the last lap.
     pub fn lap(&mut self, op: &'static str, half: Half) {
+        if let Some(wait) = &self.wait {
+            wait();
+        }
         let now = Instant::now();
         let laps = self.laps.entry((op, half)).or_default();
         laps.n += 1;
@@ -69,6 +89,14 @@ mod tests {
     fn an_op_is_called_after_its_module() {
         assert_eq!(module_of::<Profile>(), "profile");
         assert_eq!(module_of::<Generic<Vec<f32>>>(), "tests");
+    }
+
+    #[test]
+    fn a_lap_ends_when_what_was_asked_for_is_done() {
+        let wait = || std::thread::sleep(std::time::Duration::from_millis(2));
+        let mut profile = Profile::start().waiting(wait);
+        profile.lap("late", Half::Forward);
+        assert!(profile.laps()[&("late", Half::Forward)].seconds >= 0.002);
     }
 
     #[test]

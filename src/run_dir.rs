@@ -74,8 +74,9 @@ impl fmt::Display for TrialId {
 /// One line of `events.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// "start", "branch" (from a trunk), "resume", "interrupted" or "finish"; "import" for a model
-    /// that was trained elsewhere.
+    /// "start", "branch" (from a trunk), "resume", "interrupted" or "finish"; "halved" where the
+    /// device had no memory for the run's pack, which goes on in halves; "import" for a model that
+    /// was trained elsewhere.
     pub kind: String,
     pub step: u64,
     /// Seconds since 1970.
@@ -93,11 +94,20 @@ pub struct Environment {
     pub numerics: String,
     pub device: DeviceClass,
     pub machine: Machine,
+    /// Runs that were trained as one program, this one included: the last of them, where it was
+    /// stopped and went on.
+    #[serde(default = "one")]
+    pub pack: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Environment {
-    pub fn here(device: &DeviceClass) -> Self {
+    pub fn here(device: &DeviceClass, pack: usize) -> Self {
         Self {
+            pack,
             schema: "windtunnel.env.v1".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             revision: env!("WINDTUNNEL_REVISION").into(),
@@ -190,12 +200,15 @@ impl RunDir {
             .collect()
     }
 
-    /// Writes what is known before the first step.
-    pub(crate) fn describe(&self, run: &Run, device: &DeviceClass) -> Result<()> {
+    /// Writes what is known before the first step of a run that is one of `pack`.
+    pub(crate) fn describe(&self, run: &Run, device: &DeviceClass, pack: usize) -> Result<()> {
         fs::create_dir_all(&self.path)
             .map_err(|e| Error::io(&self.path, "create the folder", &e))?;
         files::replace(&self.recipe(), run.to_toml().as_bytes())?;
-        files::write_json(&self.path.join("env.json"), &Environment::here(device))
+        files::write_json(
+            &self.path.join("env.json"),
+            &Environment::here(device, pack),
+        )
     }
 
     /// Appends an event and makes sure that it is on the disk.

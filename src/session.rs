@@ -7,7 +7,7 @@ pub use probe::Effort;
 pub use restored::{Restored, Sampling, TextNats, restore, windows_now};
 
 use crate::{
-    calibration::{Calibration, Entry, Key},
+    calibration::{AtOnce, Calibration, Entry, Key},
     data::{
         Corpus, EvalWindows, Library, Stream, Tokenizer, TokenizerChoice, TokenizerKind,
         ingest::{Progress, Settings, Watch, silent},
@@ -15,12 +15,15 @@ use crate::{
         source::Source,
         tokenizer::files,
     },
-    device::{Compute, Machine, Resident},
+    device::{Backend, Compute, Machine, Resident},
     error::{Error, Kind, Result},
     recipe::{Budget, Facts, Recipe},
     run::Run,
     run_dir::{Design, RunDir, TrialId},
-    train::{Job, RunData},
+    train::{
+        Job, RunData, need,
+        pack::{self, PackKey},
+    },
     trunk::Trunk,
 };
 use std::{
@@ -42,6 +45,8 @@ pub struct Session {
     /// The home's, once it is needed.
     calibration: Mutex<Option<Calibration>>,
     resident: OnceLock<Resident>,
+    /// How many runs of a kind the device has room for.
+    packs: Mutex<BTreeMap<PackKey, usize>>,
     /// Hears how far long passes over corpora are.
     watch: Mutex<Box<Watch<'static>>>,
 }
@@ -58,6 +63,13 @@ pub struct Trial {
     pub trunk: Option<Trunk>,
 }
 
+impl Trial {
+    /// Equal for trials that may be trained as one.
+    pub fn pack_key(&self) -> PackKey {
+        pack::key(&self.run, &self.data)
+    }
+}
+
 impl Session {
     pub fn new(home: &Path, compute: Compute) -> Self {
         Self {
@@ -69,6 +81,7 @@ impl Session {
             tokenizers: Mutex::default(),
             calibration: Mutex::default(),
             resident: OnceLock::new(),
+            packs: Mutex::default(),
             watch: Mutex::new(Box::new(silent)),
         }
     }
@@ -137,13 +150,47 @@ impl Session {
             // One step has no phases, and what it draws makes no difference to its time.
             probe.data.phases.clear();
             let trial = self.opened(&probe, facts, &tokenizer)?;
-            fits(&trial.run)?;
-            let (_, entry) = self.timing(&trial, 1, Effort::Thorough)?;
+            self.fits(&trial.run)?;
+            let (_, entry) = self.timing(&trial, AtOnce::ONE, Effort::Thorough)?;
             facts.seconds_per_step = Some(entry.timing.seconds_per_step);
         }
         let trial = self.opened(recipe, facts, &tokenizer)?;
-        fits(&trial.run)?;
+        self.fits(&trial.run)?;
         Ok(trial)
+    }
+
+    /// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.
+    fn fits(&self, run: &Run) -> Result<()> {
+        let memory = Machine::read().memory_bytes;
+        let rows = run.batch.rows_in_pass(run.model.block_size);
+        let m = &run.model;
+        // Weights, gradients and moments; of each token a few vectors a layer, and logits.
+        let arenas = 2 + run.optimizer.n_states();
+        let state = (4 * arenas) as f64 * m.n_params(run.vocab_size) as f64;
+        let per_token = 4.0 * (8.0 * m.n_layer as f64 * m.n_embd as f64 + run.vocab_size as f64);
+        let activations = match self.compute.backend {
+            // Of which the trainer counts what it takes.
+            Backend::Gpu(_) => 0.0,
+            _ => (rows * m.block_size) as f64 * per_token,
+        };
+        if memory == 0 || state + activations <= memory as f64 {
+            return Ok(());
+        }
+        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        let key = match state > activations {
+            true => "model.n_embd",
+            false => "batch.rows",
+        };
+        Err(Error::new(
+            Kind::Refused,
+            key,
+            format!(
+                "would hold {:.0} GiB at least, this machine has {:.0}",
+                gib(state + activations),
+                gib(memory as f64)
+            ),
+            "make the model smaller, or batch.rows_per_pass",
+        ))
     }
 
     /// The trial of a recipe whose facts are known, with the weights that its corpora's sizes give.
@@ -214,6 +261,21 @@ impl Session {
         let mut run = trial.run.clone();
         (run.init_seed, run.data_seed) = (Some(init), Some(data));
         self.trial(run, trial.data.clone())
+    }
+
+    /// The most trials like this one that are trained as one: as many as were asked for, or, for 0,
+    /// as the device decides. Errors when one alone has no room on it.
+    pub fn most_in_pack(&self, trial: &Trial, asked: usize) -> Result<usize> {
+        if asked > 0 {
+            return Ok(asked);
+        }
+        let mut packs = lock(&self.packs);
+        if let Some(lanes) = packs.get(&trial.pack_key()) {
+            return Ok(*lanes);
+        }
+        let lanes = need::pack_that_fits(&trial.run, &self.compute)?;
+        packs.insert(trial.pack_key(), lanes);
+        Ok(lanes)
     }
 
     /// What [`train`](crate::train::train) needs for a trial.
@@ -310,17 +372,17 @@ impl Session {
         })
     }
 
-    /// What a run like this costs with `jobs` of them side by side: as the home's calibration has
-    /// it, else timed here.
-    pub fn timing(&self, trial: &Trial, jobs: usize, effort: Effort) -> Result<(Key, Entry)> {
-        let key = Key::new(&trial.run, &self.compute.class, jobs);
+    /// What a run like this costs with so many of them at a time: as the home's calibration has it,
+    /// else timed here.
+    pub fn timing(&self, trial: &Trial, at: AtOnce, effort: Effort) -> Result<(Key, Entry)> {
+        let key = Key::new(&trial.run, &self.compute.class, at);
         let glance = effort == Effort::Quick;
         if let Some(entry) = self.calibrated(|calibration| calibration.get(&key))?
             && (glance || !entry.glance || entry.learnt.is_some())
         {
             return Ok((key, entry));
         }
-        let entry = Entry::new(self.probe(&trial.run, &trial.data, jobs, effort)?, glance);
+        let entry = Entry::new(self.probe(&trial.run, &trial.data, at, effort)?, glance);
         self.calibrated(|calibration| calibration.put(key.clone(), entry))?;
         Ok((key, entry))
     }
@@ -346,36 +408,6 @@ fn resolved(recipe: &Recipe, facts: Facts, tokenizer: &Tokenizer) -> Result<Run>
     let mut run = recipe.resolve(facts)?;
     run.data.tokenizer = tokenizer.resolved();
     Ok(run)
-}
-
-/// Errors (refused, status 3) when the machine's whole memory can't hold a run by any account.
-fn fits(run: &Run) -> Result<()> {
-    let memory = Machine::read().memory_bytes;
-    let rows = run.batch.rows_in_pass(run.model.block_size);
-    let m = &run.model;
-    // Weights, gradients and moments; of each token a few vectors a layer, and logits.
-    let arenas = 2 + run.optimizer.n_states();
-    let state = (4 * arenas) as f64 * m.n_params(run.vocab_size) as f64;
-    let per_token = 4.0 * (8.0 * m.n_layer as f64 * m.n_embd as f64 + run.vocab_size as f64);
-    let activations = (rows * m.block_size) as f64 * per_token;
-    if memory == 0 || state + activations <= memory as f64 {
-        return Ok(());
-    }
-    let gib = |bytes: f64| bytes / f64::from(1 << 30);
-    let key = match state > activations {
-        true => "model.n_embd",
-        false => "batch.rows",
-    };
-    Err(Error::new(
-        Kind::Refused,
-        key,
-        format!(
-            "would hold {:.0} GiB at least, this machine has {:.0}",
-            gib(state + activations),
-            gib(memory as f64)
-        ),
-        "make the model smaller, or batch.rows_per_pass",
-    ))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,13 +7,11 @@
 //! day, begin there instead of at step 0.
 
 use crate::{
-    checkpoint::{self, Checkpoint},
+    checkpoint::{self, Checkpoint, Saved},
     device::DeviceClass,
     digest::sha256_json,
     error::{Error, Result},
     files,
-    optim::Optimizer,
-    params::Params,
     run::Run,
     run_dir::{RunDir, numerics_of},
     schedule::Schedule,
@@ -120,13 +118,7 @@ impl Trunk {
 
     /// Keeps the state at the run's own branching step, whole or not at all. `dir` has the metrics
     /// that led there.
-    pub fn keep<E: Serialize>(
-        &self,
-        dir: &RunDir,
-        extra: &E,
-        params: &Params<f32>,
-        optimizer: &Optimizer<f32>,
-    ) -> Result<()> {
+    pub fn keep<E: Serialize>(&self, dir: &RunDir, extra: &E, saved: Saved) -> Result<()> {
         let place = self.at(self.step);
         // Two runs of one trunk may come here at the same time.
         let own = dir.path().file_name().unwrap_or_default();
@@ -134,7 +126,7 @@ impl Trunk {
             .folder
             .join(format!("{}.{}.tmp", self.step, own.display()));
         let write = || -> Result<()> {
-            checkpoint::save(&temporary, (self.step, extra), params, optimizer, 1)?;
+            checkpoint::save(&temporary, (self.step, extra), saved, 1)?;
             let metrics = dir.path().join("metrics.jsonl");
             let bytes = fs::read(&metrics).map_err(|e| Error::io(&metrics, "read", &e))?;
             files::replace(&temporary.join("metrics.jsonl"), &bytes)

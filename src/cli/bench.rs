@@ -17,9 +17,12 @@ pub struct Args {
     /// Changes to the recipe
     #[arg(value_name = "KEY=VALUE", requires = "recipe")]
     overrides: Vec<String>,
-    /// Without a recipe: a (nanoGPT's CPU run), b (its GPU run) or c (a vocabulary of 50,304), on random tokens
+    /// Without a recipe: a (nanoGPT's CPU run), b (its GPU run), c (a vocabulary of 50,304) or gpt2 (124M), on random tokens
     #[arg(long, value_name = "NAME", conflicts_with = "recipe")]
     config: Option<Config>,
+    /// Train so many of it side by side as one program, with seeds of their own
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pack: u16,
     /// How long to time whole steps, and then their ops, each
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     seconds: f64,
@@ -56,7 +59,7 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
             }
         }
     };
-    let mut bench = Bench::new(subject, compute)?;
+    let mut bench = Bench::packed(subject, args.pack.into(), compute)?;
     let speed = bench.speed(args.seconds)?;
     let roofline = bench.roofline(args.seconds, &speed)?;
     let measured = Measured { speed, roofline };
@@ -66,16 +69,25 @@ pub fn run(global: &Global, args: Args, output: Output) -> Result<()> {
 
 fn text(measured: &Measured) -> String {
     let (s, r) = (&measured.speed, &measured.roofline);
-    let mut text = format!(
-        "{}: {} threads, {}, {}\n\
+    let packed = match s.pack {
+        1 => String::new(),
+        pack => format!("{pack} side by side, "),
+    };
+    let on_device = r.peak_of.starts_with("a product");
+    let threads = match on_device {
+        true => format!("{}, {}", s.device, s.dtype),
+        false => format!("{} threads, {}, {}", s.threads, s.dtype, s.instruction_set),
+    };
+    let peak = match on_device {
+        true => format!("{} reaches", r.peak_of),
+        false => format!("{} reach", r.peak_of),
+    };
+    let text = format!(
+        "{}: {packed}{threads}\n\
          {:.0} tokens/s, {:.1} ms a step (median of {} steps; the best twentieth {:.0} tokens/s)\n\
-         {:.1} GFLOP/s, {:.0}% of the {:.0} that multiply-adds in registers reach; memory {:.1} GB/s\n\
-         {:.0} MB of arenas and activations, {:.0} MB resident at most\n\n\
-         {:<22} {:>9} {:>6} {:>9} {:>6} {:>7}\n",
+         {:.1} GFLOP/s, {:.0}% of the {:.0} that {peak}; memory {:.1} GB/s\n\
+         {:.0} MB of arenas and activations, {:.0} MB resident at most\n",
         s.config,
-        s.threads,
-        s.dtype,
-        s.instruction_set,
         s.tokens_per_second,
         s.step_ms,
         s.steps,
@@ -86,17 +98,23 @@ fn text(measured: &Measured) -> String {
         r.memory_gb_per_second,
         s.memory_mb,
         s.peak_rss_mb,
-        "op",
-        "ms",
-        "step",
-        "GFLOP/s",
-        "peak",
-        "GB/s",
+    );
+    match r.ops.is_empty() {
+        true => text,
+        false => text + &table(r),
+    }
+}
+
+/// Every op's part of a step.
+fn table(roofline: &Roofline) -> String {
+    let mut text = format!(
+        "\n{:<22} {:>9} {:>6} {:>9} {:>6} {:>7}\n",
+        "op", "ms", "step", "GFLOP/s", "peak", "GB/s",
     );
     let cell = |value: Option<f64>, digits: usize| {
         value.map_or_else(String::new, |value| format!("{value:.digits$}"))
     };
-    for op in &r.ops {
+    for op in &roofline.ops {
         text += &format!(
             "{:<22} {:>9.3} {:>5.1}% {:>9} {:>6} {:>7}\n",
             op.op,

@@ -23,6 +23,7 @@ mod ladder;
 mod lit;
 mod ls;
 mod mcp;
+mod memory;
 mod new;
 mod next_mixture;
 mod noise;
@@ -90,7 +91,8 @@ struct Global {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
     device: DeviceChoice,
-    /// f32, or bf16: products of matrices read their inputs rounded to bf16, all else stays f32
+    /// f32; bf16: products of matrices read their inputs rounded to bf16, weights and sums stay f32;
+    /// tf32, on a GPU alone
     #[arg(long, global = true, default_value = "f32")]
     dtype: Precision,
     /// Threads for one trial [default: all cores for `train`, cores divided by jobs for `run`]
@@ -114,6 +116,8 @@ enum Command {
     Export(export::Args),
     /// Take in a GPT-2 or Llama model that Hugging Face's transformers saved
     Import(import::Args),
+    /// Says what a recipe takes of a GPU's memory, alone and packed; needs no GPU
+    Memory(memory::Args),
     /// List studies and runs
     Ls(ls::Args),
     /// Show a study or a run
@@ -256,6 +260,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Command::Sample(args) => sample::run(global, args, output),
         Command::Export(args) => export::run(global, args, output),
         Command::Import(args) => import::run(global, args, output),
+        Command::Memory(args) => memory::run(global, args, output),
         Command::Ls(args) => ls::run(global, &args, output),
         Command::Show(args) => show::run(global, &args, output),
         Command::Compare(args) => compare::run(global, &args, output),

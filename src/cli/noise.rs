@@ -2,7 +2,8 @@
 
 use super::{Global, output::Output, stop_on_interrupt};
 use crate::{
-    device::cores,
+    calibration::AtOnce,
+    device::{Backend, cores},
     error::{Error, Result},
     home::Home,
     metrics::Metric,
@@ -82,15 +83,18 @@ fn take_apart(global: &Global, args: &Args, recipe: &Path, output: Output) -> Re
     let trials = trials(&session, &trial, (n.into(), n.into()))?;
     let _lock = Home::lock(&global.home)?;
     session.keep()?;
-    let jobs = args
-        .jobs
-        .map_or_else(|| (cores() / threads).max(1), usize::from);
+    let jobs = match (&session.compute.backend, args.jobs) {
+        (Backend::Fused, Some(jobs)) => jobs.into(),
+        (Backend::Fused, None) => (cores() / threads).max(1),
+        // One device, which one program has for itself.
+        _ => 1,
+    };
     let how = (usize::from(n), usize::from(args.blocks), Metric::Loss);
     let found = crossed(
         &session,
         &trials,
         how,
-        (jobs, stop_on_interrupt()),
+        (AtOnce { jobs, pack: 0 }, stop_on_interrupt()),
         &|trial, watched| {
             if let Watched::Ended(outcome) = watched {
                 let loss = outcome.metric(Metric::Loss);

@@ -19,6 +19,7 @@ use crate::{
         proposal::Study,
         sides::Why,
         sight::Outlook,
+        spent::in_packs,
         verdict::{Looks, Percent},
     },
 };
@@ -66,7 +67,7 @@ struct OnePlan {
 fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<OnePlan> {
     let ready = ready(global, args, output, Effort::Thorough)?;
     let ledger = Ledger::read(&global.home)?;
-    let at = (ready.sides.jobs, Effort::Thorough);
+    let at = (ready.at_once, Effort::Thorough);
     let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
     let mixtures = mixtures(&ready.planned)?;
     let said = Said {
@@ -215,9 +216,10 @@ pub fn describe(f: &Forecast, why: &Why) -> String {
     );
     text += &format!("          {}\n", basis(&f.basis));
     text += &format!(
-        "          {} of {} side by side: {}\n",
+        "          {} of {} side by side{}: {}\n",
         f.jobs,
         threads(f.threads),
+        in_packs(f.pack),
         why.words()
     );
     let mut overlaps: Vec<_> = f.overlaps.iter().collect();

@@ -43,7 +43,7 @@ impl RunProgress {
 
     pub fn update(&mut self, progress: Progress) {
         match progress {
-            Progress::Started { step, steps } => {
+            Progress::Started { step, steps, .. } => {
                 self.steps = steps;
                 if let Some(bar) = &self.bar {
                     bar.set_length(steps);

@@ -91,7 +91,7 @@ pub fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<Done> {
     Home::check_free(&global.home)?;
     let ready = ready(global, args, output, Effort::Quick)?;
     let contract = &ready.planned.contract;
-    let at = (ready.sides.jobs, Effort::Quick);
+    let at = (ready.at_once, Effort::Quick);
     let ledger = Ledger::read(&global.home)?;
     let forecast = ready.planned.forecast(&ready.session, &ledger, at)?;
     // A study that asks only about trials that are there is held to the same gates.
@@ -110,11 +110,11 @@ pub fn one(global: &Global, args: &StudyArgs, output: Output) -> Result<Done> {
     let result = run_study(
         &ready.session,
         &ready.planned,
-        (ready.sides.jobs, stop_on_interrupt()),
+        (ready.at_once, stop_on_interrupt()),
         &|trial, watched| match watched {
             Watched::Progress(event) => {
-                if let Progress::Started { .. } = event {
-                    clock.begun(&trial.id.to_string());
+                if let Progress::Started { pack, .. } = event {
+                    clock.begun(&trial.id.to_string(), pack);
                 }
                 progress.update(&trial.id, event);
             }

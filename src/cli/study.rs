@@ -2,6 +2,7 @@
 
 use super::Global;
 use crate::{
+    calibration::AtOnce,
     cli::output::Output,
     device::{Backend, Compute, Machine, cores},
     error::Result,
@@ -9,7 +10,7 @@ use crate::{
     study::{
         plan::Planned,
         proposal::Study,
-        sides::{Asked, Jobs, Sides, Why, choose},
+        sides::{Asked, Jobs, Why, choose},
     },
 };
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ pub struct StudyArgs {
     /// Trials side by side: a number, or auto, which measures what ends first
     #[arg(long, value_name = "N", default_value = "auto")]
     pub jobs: Jobs,
+    /// The most trials of one shape that are trained as one program; 0 leaves it to the device, which
+    /// on a CPU is 1
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub pack: u16,
     /// Run a study that is refused as blind; its contract, verdict and report say so for good
     #[arg(long)]
     pub exploratory: bool,
@@ -37,7 +42,7 @@ pub struct StudyArgs {
 pub struct Ready {
     pub session: Session,
     pub planned: Planned,
-    pub sides: Sides,
+    pub at_once: AtOnce,
     pub why: Why,
     pub available_bytes: u64,
     /// What the study's design leaves open.
@@ -49,6 +54,7 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output, effort: Effort) 
     let study = Study::load_rung(&args.study, &args.overrides, args.rung)?;
     let asked = Asked {
         jobs: args.jobs,
+        pack: args.pack.into(),
         threads: global.threads.map(usize::from),
         cores: cores(),
         effort,
@@ -70,9 +76,15 @@ pub fn ready(global: &Global, args: &StudyArgs, output: Output, effort: Effort) 
             true => choice.planned.exploratory(),
             false => choice.planned,
         },
-        sides: choice.sides,
+        at_once: AtOnce {
+            jobs: choice.sides.jobs,
+            pack: asked.pack,
+        },
         why: choice.why,
-        available_bytes: Machine::read().available_bytes,
+        available_bytes: match &compute.backend {
+            Backend::Gpu(gpu) => gpu.memory()?.0,
+            _ => Machine::read().available_bytes,
+        },
         caution: study.caution(),
     })
 }

@@ -160,7 +160,7 @@ impl Imported {
     }
 
     fn write(&self, dir: &RunDir, id: &str, device: &DeviceClass) -> Result<()> {
-        dir.describe(&self.run, device)?;
+        dir.describe(&self.run, device, 1)?;
         files::write_json(&dir.path().join("origin.json"), &self.origin)?;
         files::replace(&dir.path().join("metrics.jsonl"), b"")?;
         dir.event("import", 0)?;

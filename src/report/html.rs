@@ -140,6 +140,13 @@ fn environment(env: &Environment) -> Markup {
             format!("{} (revision {})", env.version, env.revision),
         ),
         ("numerics", env.numerics.clone()),
+        (
+            "trained",
+            match env.pack {
+                1 => "alone".into(),
+                n => format!("as one of {n} in one program"),
+            },
+        ),
     ])
 }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     study::{
         contract::{ArmTerms, Contract},
-        spent::{Amount, Stretch},
+        spent::{Amount, Stretch, in_packs},
         verdict::{ArmVerdict, Looks, Pair, Verdict, digits},
     },
 };
@@ -52,9 +52,10 @@ pub fn stretches(stretches: &[Stretch]) -> Table {
             false => "",
         };
         let spent = format!(
-            "spent: {} trials, {} side by side of {} each{end}",
+            "spent: {} trials, {} side by side{} of {} each{end}",
             stretch.trials,
             stretch.jobs,
+            in_packs(stretch.pack),
             threads(stretch.threads)
         );
         let predicted = format!("predicted, ± {:.0}%", 100.0 * stretch.uncertainty);

@@ -3,7 +3,7 @@
 
 use super::Session;
 use crate::{
-    calibration::Timing,
+    calibration::{AtOnce, Timing},
     data::EvalWindows,
     device::Resident,
     digest::sha256,
@@ -71,9 +71,11 @@ const EVALUATED_SECONDS: f64 = 0.3;
 const SMALL_FILES: f64 = 10.0;
 
 impl Session {
-    /// Times `jobs` copies of a run side by side, each on this session's threads: cores share caches
-    /// and memory. Errors when the data does not fit the run.
-    pub fn probe(&self, run: &Run, data: &RunData, jobs: usize, effort: Effort) -> Result<Timing> {
+    /// Times copies of a run, as many at a time as are to run, each job on this session's threads:
+    /// cores share caches and memory. Errors when the data does not fit the run.
+    pub fn probe(&self, run: &Run, data: &RunData, at: AtOnce, effort: Effort) -> Result<Timing> {
+        let AtOnce { jobs, pack } = at;
+        let copies = vec![(run, data.clone()); pack];
         let before = Resident::forget_peak().then(|| Resident::read().now);
         let together = Together {
             barrier: Barrier::new(jobs),
@@ -82,7 +84,7 @@ impl Session {
         };
         let found: Vec<Result<Timing>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs)
-                .map(|_| scope.spawn(|| self.probe_one(run, data, &together, effort)))
+                .map(|_| scope.spawn(|| self.probe_one(&copies, &together, effort)))
                 .collect();
             let join = |worker: std::thread::ScopedJoinHandle<_>| {
                 worker
@@ -106,16 +108,17 @@ impl Session {
         })
     }
 
-    /// One of the copies; all that are beside it do the same at the same time.
+    /// One of the jobs, of copies of one run; all that are beside it do the same at the same time.
     fn probe_one(
         &self,
-        run: &Run,
-        data: &RunData,
+        copies: &[(&Run, RunData)],
         together: &Together,
         effort: Effort,
     ) -> Result<Timing> {
+        let (run, data) = &copies[0];
+        let share = 1.0 / copies.len() as f64;
         let started = Instant::now();
-        let trainer = Trainer::new(run, data.clone(), &self.compute).and_then(|mut trainer| {
+        let trainer = Trainer::packed(copies, &self.compute).and_then(|mut trainer| {
             let fresh = started.elapsed().as_secs_f64();
             let now = Instant::now();
             // It fills the buffers.
@@ -132,13 +135,20 @@ impl Session {
                 together.satisfied.fetch_add(1, Ordering::Relaxed);
                 return Ok((trainer, fresh, first, vec![first]));
             }
-            let mut step = || Ok(trainer.train_step()?.is_ok());
-            let times = timed(effort.limits(), together, &mut step)?;
+            // As many at a time as in a run: a device is looked at once in a while.
+            let mut steps = || {
+                let rows = trainer.train_steps(trainer.steps_at_once())?;
+                let mut lanes = rows.iter().flatten();
+                let all_go_on = lanes.all(|lane| matches!(lane, Some(Ok(_))));
+                Ok(if all_go_on { rows.len() } else { 0 })
+            };
+            let times = timed(effort.limits(), together, &mut steps)?;
             Ok((trainer, fresh, first, times))
         });
         together.barrier.wait();
         let (mut trainer, fresh, first, times) = stepped?;
-        let (seconds_per_step, noise) = middle_and_error(&times);
+        let (step_seconds, noise) = middle_and_error(&times);
+        let seconds_per_step = share * step_seconds;
         let mut eval_seconds = 0.0;
         // Windows that are judged by answers take longer; any others are alike.
         let mut per_token = [None, None];
@@ -158,7 +168,7 @@ impl Session {
         // The averaged weights are evaluated as well.
         let evaluations = if run.eval.ema > 0.0 { 2.0 } else { 1.0 };
         Ok(Timing {
-            start_seconds: fresh + (first - seconds_per_step).max(0.0),
+            start_seconds: share * (fresh + (first - step_seconds).max(0.0)),
             seconds_per_step,
             noise,
             eval_seconds: evaluations * eval_seconds,
@@ -200,7 +210,7 @@ fn saved_bytes(run: &Run) -> usize {
     4 * arenas * run.model.n_params(run.vocab_size) as usize
 }
 
-/// Seconds a token of an evaluation's first batches.
+/// Seconds a token of an evaluation's first batches, of which every copy has its own.
 fn eval_rate(trainer: &mut Trainer, windows: &EvalWindows) -> Result<f64> {
     trainer.evaluate_passes(windows, 1)?;
     let (mut tokens, mut passes) = (0, 4);
@@ -223,25 +233,25 @@ struct Together {
     jobs: usize,
 }
 
-/// Seconds of each call until all copies have seen enough, or a call says that there is no more.
+/// Seconds a step of each call until all copies have seen enough, or a call makes no step.
 fn timed(
     limits: Limits,
     together: &Together,
-    step: &mut dyn FnMut() -> Result<bool>,
+    steps: &mut dyn FnMut() -> Result<usize>,
 ) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     let started = Instant::now();
     let mut satisfied = false;
     loop {
         let now = Instant::now();
-        let more = step();
-        if !matches!(more, Ok(true)) {
+        let done = steps();
+        let Some(n) = done.as_ref().ok().filter(|n| **n > 0) else {
             together
                 .satisfied
                 .fetch_add(usize::from(!satisfied), Ordering::Relaxed);
-            return more.map(|_| times);
-        }
-        times.push(now.elapsed().as_secs_f64());
+            return done.map(|_| times);
+        };
+        times.push(now.elapsed().as_secs_f64() / *n as f64);
         let passed = started.elapsed().as_secs_f64();
         if !satisfied && times.len() >= limits.least && passed >= limits.seconds {
             satisfied = passed >= limits.most_seconds || middle_and_error(&times).1 < KNOWN;
@@ -304,10 +314,10 @@ mod tests {
             satisfied: AtomicUsize::new(0),
             jobs,
         };
-        let alone = timed(limits, &together(1), &mut || Ok(true)).unwrap();
+        let alone = timed(limits, &together(1), &mut || Ok(1)).unwrap();
         assert_eq!(alone.len(), 3);
         assert!(
-            timed(limits, &together(1), &mut || Ok(false))
+            timed(limits, &together(1), &mut || Ok(0))
                 .unwrap()
                 .is_empty()
         );
@@ -320,7 +330,7 @@ mod tests {
                 let mut failed = || Err(crate::error::Error::input("a", "b", "c"));
                 assert!(timed(limits, &two, &mut failed).is_err());
             }
-            Ok(true)
+            Ok(1)
         });
         assert_eq!(times.unwrap().len(), 5);
     }

@@ -43,12 +43,11 @@ pub fn restore(session: &Session, dir: &RunDir) -> Result<Restored> {
     let header = file.header::<CheckpointExtra>()?;
     let (gpt, specs) = Gpt::new(&run.model, run.vocab_size);
     let mut params = Params::new(1, specs);
-    file.load(&mut params, None)?;
+    file.load((&mut params, 0), None)?;
     let pool = Arc::new(Pool::new(session.compute.class.threads));
     Ok(Restored {
         gpt,
-        tape: Tape::new(params, session.compute.backend.clone(), pool)
-            .multiplying_in(session.compute.precision),
+        tape: Tape::open(params, &session.compute, pool)?,
         tokenizer: header.extra.tokenizer,
         step: header.step,
         run,

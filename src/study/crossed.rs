@@ -8,6 +8,7 @@ use super::{
     runner::{Watch, train_all},
 };
 use crate::{
+    calibration::AtOnce,
     error::{Error, Result},
     metrics::Metric,
     run_dir::RunDir,
@@ -46,12 +47,12 @@ pub fn crossed(
     session: &Session,
     trials: &[Trial],
     (orders, blocks, metric): (usize, usize, Metric),
-    (jobs, stopped): (usize, &AtomicBool),
+    (at, stopped): (AtOnce, &AtomicBool),
     watch: Watch,
 ) -> Result<Crossed> {
     let ledger = Mutex::new(Ledger::open(&session.home)?);
     let all: Vec<&Trial> = trials.iter().collect();
-    train_all((session, &ledger), &all, (jobs, stopped), watch)?;
+    train_all((session, &ledger), &all, (at, stopped), watch)?;
     let values: Vec<Option<Vec<f64>>> = trials
         .iter()
         .map(|trial| on_blocks(session, &trial.dir, blocks, metric))

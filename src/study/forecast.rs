@@ -6,11 +6,13 @@ use super::{
     ledger::Ledger,
     makespan::{Item, Span, makespan},
     plan::Planned,
+    queue::Queued,
     sight::{Sight, sight},
+    spent::in_packs,
     verdict::Looks,
 };
 use crate::{
-    calibration::{Entry, Key},
+    calibration::{AtOnce, Entry, Key},
     checkpoint,
     data::overlap::Overlap,
     error::{Error, Kind, Result},
@@ -39,11 +41,13 @@ pub struct Forecast {
     pub tokens: u64,
     /// Still to spend.
     pub flops: f64,
-    /// Still to wait, with `jobs` trials side by side.
+    /// Still to wait, with `jobs` programs side by side.
     pub minutes: f64,
     /// Still to train, all trials' minutes added up.
     pub trial_minutes: f64,
     pub jobs: usize,
+    /// The most trials that are trained as one program.
+    pub pack: usize,
     pub threads: usize,
     /// The most that the process will hold: all jobs together, with binary and corpora.
     pub memory_bytes: u64,
@@ -104,27 +108,47 @@ struct Left<'a> {
     finished: bool,
 }
 
-/// By arm.
-type Entries = Vec<Option<(Key, Entry)>>;
+/// By arm, and the size of a pack of its trials.
+type Entries = BTreeMap<(usize, usize), (Key, Entry)>;
+
+/// What is known of trials that are to train, and how they are packed.
+struct Known {
+    entries: Entries,
+    /// By trial, the size of its pack; 0 where it has ended.
+    sizes: Vec<usize>,
+}
+
+impl Known {
+    fn of(&self, idx: usize, left: &Left) -> Option<&(Key, Entry)> {
+        self.entries.get(&(left.arm_idx, self.sizes[idx]))
+    }
+
+    /// What is known of an arm's trials in the largest of their packs.
+    fn of_arm(&self, arm_idx: usize) -> Option<&(Key, Entry)> {
+        let of_arm = self.entries.range((arm_idx, 0)..(arm_idx + 1, 0));
+        of_arm.last().map(|(_, known)| known)
+    }
+}
 
 /// Where fewer trials than jobs run for a smaller share of the time, their speed is not measured.
 const UNEVEN: f64 = 0.03;
 
 impl Planned {
-    /// The forecast with `jobs` trials at a time; what the calibration does not know is timed.
+    /// The forecast with so many trials at a time; what the calibration does not know is timed.
     pub fn forecast(
         &self,
         session: &Session,
         ledger: &Ledger,
-        (jobs, effort): (usize, Effort),
+        (at, effort): (AtOnce, Effort),
     ) -> Result<Forecast> {
         let terms = &self.contract.terms;
         // Before anything is timed, which takes memory of its own.
         let base = session.resident();
         let left = self.left()?;
-        let entries = self.entries(session, &left, (jobs, effort))?;
-        let timed = self.timed(session, (&left, &entries), (jobs, effort))?;
-        let arms = terms.arms.iter().zip(&entries);
+        let queued = queued(session, &left, at.pack)?;
+        let known = self.known(session, (&left, &queued), (at, effort))?;
+        let timed = timed(session, (&left, &queued, &known), (at, effort))?;
+        let arms = terms.arms.iter().enumerate();
         let tokens = |left: &Left| {
             let run = &left.trial.run;
             let steps = if left.finished { run.steps } else { left.done };
@@ -141,7 +165,7 @@ impl Planned {
             seeds: terms.seeds.len(),
             looks: self.contract.rule().looks,
             arms: arms
-                .map(|(arm, known)| ArmForecast {
+                .map(|(arm_idx, arm)| ArmForecast {
                     name: arm.name.clone(),
                     factor: arm.factor.clone(),
                     changes: arm.changes.clone(),
@@ -150,7 +174,9 @@ impl Planned {
                     steps_per_trial: arm.run.steps,
                     tokens_per_trial: arm.tokens,
                     flops_per_trial: arm.flops,
-                    seconds_per_trial: known.as_ref().map(|(_, e)| e.run_seconds(&arm.run, 0)),
+                    seconds_per_trial: known
+                        .of_arm(arm_idx)
+                        .map(|(_, e)| e.run_seconds(&arm.run, 0)),
                 })
                 .collect(),
             trials: left.len(),
@@ -159,7 +185,8 @@ impl Planned {
             flops: left.iter().map(flops).sum(),
             minutes: timed.span.seconds / 60.0,
             trial_minutes: timed.trial_seconds / 60.0,
-            jobs,
+            jobs: at.jobs,
+            pack: known.sizes.iter().copied().max().unwrap_or(0).max(1),
             threads: session.compute.class.threads,
             memory_bytes: base.peak.max(base.now + timed.span.memory_bytes),
             basis: timed.basis,
@@ -174,21 +201,43 @@ impl Planned {
         })
     }
 
-    /// Of each arm, what is known of its kind of run beside others like it; nothing where all its
-    /// trials have ended.
-    fn entries(
+    /// How the open trials are packed, and of each arm what is known of its kind of run in packs of
+    /// those sizes; nothing where all its trials have ended.
+    fn known(
         &self,
         session: &Session,
-        left: &[Left],
-        (jobs, effort): (usize, Effort),
-    ) -> Result<Entries> {
-        let arms = self.trials.iter().enumerate();
-        let known = arms.map(|(arm_idx, of_arm)| {
-            let open = left.iter().any(|l| l.arm_idx == arm_idx && !l.finished);
-            let timing = || session.timing(&of_arm[0], jobs, effort);
-            open.then(timing).transpose()
-        });
-        known.collect()
+        (left, queued): (&[Left], &[Queued]),
+        (at, effort): (AtOnce, Effort),
+    ) -> Result<Known> {
+        // All alike: who comes together does not depend on how long it takes, or hardly.
+        let item = |(left, queued): (&Left, &Queued)| Item {
+            seconds: if left.finished { 0.0 } else { 1.0 },
+            alone: 1.0,
+            memory_bytes: 0,
+            queued: queued.clone(),
+            trunk_seconds: to_trunk(left, 1.0),
+        };
+        let items: Vec<Item> = left.iter().zip(queued).map(item).collect();
+        let mut known = Known {
+            entries: BTreeMap::new(),
+            sizes: vec![0; left.len()],
+        };
+        for pack in makespan(&items, at.jobs).packs {
+            for idx in pack.iter().filter(|idx| !left[**idx].finished) {
+                known.sizes[*idx] = pack.len();
+            }
+        }
+        for (left, size) in left.iter().zip(&known.sizes) {
+            let arm = (left.arm_idx, *size);
+            if *size > 0 && !known.entries.contains_key(&arm) {
+                let trial = &self.trials[left.arm_idx][0];
+                let at = AtOnce { pack: *size, ..at };
+                known
+                    .entries
+                    .insert(arm, session.timing(trial, at, effort)?);
+            }
+        }
+        Ok(known)
     }
 
     /// Every trial once, in the order in which they start, with what need not be trained.
@@ -224,53 +273,70 @@ impl Planned {
         });
         Ok(left.collect())
     }
+}
 
-    fn timed(
-        &self,
-        session: &Session,
-        (left, entries): (&[Left], &Entries),
-        (jobs, effort): (usize, Effort),
-    ) -> Result<Timed> {
-        let known = |left: &Left| match left.finished {
+/// The trials as the runner queues them: those that have ended are not packed.
+fn queued(session: &Session, left: &[Left], asked: usize) -> Result<Vec<Queued>> {
+    let queued = |left: &Left| {
+        let trial = left.trial;
+        let pack = match left.finished {
             true => None,
-            false => entries[left.arm_idx].as_ref(),
+            false => Some((trial.pack_key(), session.most_in_pack(trial, asked)?)),
         };
-        let item = |left| item(left, known(left).map(|(_, entry)| entry));
-        let mut items: Vec<Item> = left.iter().map(item).collect();
-        let mut span = makespan(&items, jobs);
-        if jobs > 1 && span.uneven_seconds > UNEVEN * span.seconds {
-            // How much quicker they are alone is worth knowing.
-            for (left, item) in left.iter().zip(&mut items) {
-                if let Some((_, beside)) = known(left) {
-                    let (_, alone) = session.timing(left.trial, 1, effort)?;
-                    item.alone = times_quicker(beside, &alone);
-                }
-            }
-            span = makespan(&items, jobs);
-        }
-        let open = || left.iter().filter_map(known).map(|(_, entry)| entry);
-        let runs = |entry: &Entry| entry.learnt.map_or(0, |learnt| learnt.runs);
-        let basis = Basis {
-            uncertainty: open().map(Entry::uncertainty).fold(0.0, f64::max),
-            runs: open().map(runs).min().unwrap_or(0),
-            age_seconds: open().map(Entry::age_seconds).max().unwrap_or(0),
-        };
-        let whole = left
-            .iter()
-            .zip(&span.item_seconds)
-            .filter_map(|(left, seconds)| {
-                let (key, entry) = known(left).filter(|_| left.done == 0)?;
-                let seconds = seconds - entry.timing.start_seconds;
-                let id = left.trial.id.to_string();
-                Some((id, (key.clone(), *entry, seconds)))
-            });
-        Ok(Timed {
-            trial_seconds: span.item_seconds.iter().sum(),
-            whole: whole.collect(),
-            basis,
-            span,
+        Ok(Queued {
+            trunk: trial.trunk.clone(),
+            pack,
         })
+    };
+    left.iter().map(queued).collect()
+}
+
+fn timed(
+    session: &Session,
+    (left, queued, known): (&[Left], &[Queued], &Known),
+    (at, effort): (AtOnce, Effort),
+) -> Result<Timed> {
+    let entry = |idx: usize| known.of(idx, &left[idx]);
+    let item = |(idx, queued): (usize, &Queued)| {
+        let packed = (queued, known.sizes[idx]);
+        item(&left[idx], packed, entry(idx).map(|(_, entry)| entry))
+    };
+    let mut items: Vec<Item> = queued.iter().enumerate().map(item).collect();
+    let mut span = makespan(&items, at.jobs);
+    if at.jobs > 1 && span.uneven_seconds > UNEVEN * span.seconds {
+        // How much quicker they are alone is worth knowing.
+        for (idx, item) in items.iter_mut().enumerate() {
+            if let Some((_, beside)) = entry(idx) {
+                let at = AtOnce {
+                    jobs: 1,
+                    pack: known.sizes[idx],
+                };
+                let (_, alone) = session.timing(left[idx].trial, at, effort)?;
+                item.alone = times_quicker(beside, &alone);
+            }
+        }
+        span = makespan(&items, at.jobs);
     }
+    let open = || (0..left.len()).filter_map(entry).map(|(_, entry)| entry);
+    let runs = |entry: &Entry| entry.learnt.map_or(0, |learnt| learnt.runs);
+    let basis = Basis {
+        uncertainty: open().map(Entry::uncertainty).fold(0.0, f64::max),
+        runs: open().map(runs).min().unwrap_or(0),
+        age_seconds: open().map(Entry::age_seconds).max().unwrap_or(0),
+    };
+    let whole = span.item_seconds.iter().enumerate();
+    let whole = whole.filter_map(|(idx, seconds)| {
+        let (key, entry) = entry(idx).filter(|_| left[idx].done == 0)?;
+        let seconds = seconds - entry.timing.start_seconds;
+        let id = left[idx].trial.id.to_string();
+        Some((id, (key.clone(), *entry, seconds)))
+    });
+    Ok(Timed {
+        trial_seconds: span.item_seconds.iter().sum(),
+        whole: whole.collect(),
+        basis,
+        span,
+    })
 }
 
 /// How many times quicker a run is alone than beside others; 1 where that is no number.
@@ -282,29 +348,26 @@ fn times_quicker(beside: &Entry, alone: &Entry) -> f64 {
     }
 }
 
-/// A trial as the makespan sees it; nothing is known of one that has ended.
-fn item(left: &Left, entry: Option<&Entry>) -> Item {
-    let trial = left.trial;
-    let Some(entry) = entry else {
-        return Item {
-            seconds: 0.0,
-            alone: 1.0,
-            memory_bytes: 0,
-            trunk: trial.trunk.clone(),
-            trunk_seconds: None,
-        };
-    };
-    let seconds = entry.run_seconds(&trial.run, left.done);
-    let ahead = |trunk: &Trunk| trunk.step().saturating_sub(left.done) as f64;
-    let steps = (trial.run.steps - left.done).max(1) as f64;
-    let trunk = trial.trunk.as_ref().filter(|trunk| !trunk.is_whole());
+/// A trial as the makespan sees it, of a pack of this size; nothing is known of one that has ended.
+fn item(left: &Left, (queued, size): (&Queued, usize), entry: Option<&Entry>) -> Item {
+    let seconds = entry.map_or(0.0, |entry| entry.run_seconds(&left.trial.run, left.done));
+    let memory = entry.map_or(0, |entry| entry.timing.memory_bytes);
     Item {
         seconds,
         alone: 1.0,
-        memory_bytes: entry.timing.memory_bytes,
-        trunk: trial.trunk.clone(),
-        trunk_seconds: trunk.map(|trunk| seconds * ahead(trunk) / steps),
+        memory_bytes: memory.div_ceil(size.max(1) as u64),
+        queued: queued.clone(),
+        trunk_seconds: to_trunk(left, seconds),
     }
+}
+
+/// Of a trial's seconds, what passes until its trunk is there for others; `None` where it is there.
+fn to_trunk(left: &Left, seconds: f64) -> Option<f64> {
+    let trial = left.trial;
+    let trunk = trial.trunk.as_ref().filter(|trunk| !trunk.is_whole())?;
+    let ahead = trunk.step().saturating_sub(left.done) as f64;
+    let steps = (trial.run.steps - left.done).max(1) as f64;
+    (!left.finished).then_some(seconds * ahead / steps)
 }
 
 impl Forecast {
@@ -337,12 +400,16 @@ impl Forecast {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
             return refuse(
                 format!(
-                    "would hold {:.1} GiB with {} jobs, {:.1} GiB are free",
+                    "would hold {:.1} GiB with {} jobs{}, {:.1} GiB are free",
                     gib(self.memory_bytes),
                     self.jobs,
+                    in_packs(self.pack),
                     gib(available_bytes)
                 ),
-                "use fewer --jobs, or a smaller batch.rows_per_pass",
+                match self.pack {
+                    1 => "use fewer --jobs, or a smaller batch.rows_per_pass",
+                    _ => "use fewer --jobs, a smaller --pack, or a smaller batch.rows_per_pass",
+                },
             );
         }
         // Trials of a study that was begun may have told the bank more: it goes on all the same.

@@ -8,18 +8,19 @@ use super::{
     ledger::Ledger,
     needed,
     plan::Planned,
-    queue::{Next, Queue},
+    queue::{Next, Queue, Queued},
     validity,
     verdict::{ArmOutcomes, Looks, Verdict, judge, stop},
     worth::worth,
 };
 use crate::{
+    calibration::AtOnce,
     error::{Error, Kind, Result},
     files,
     metrics::{Outcome, Record},
     run_dir::RunDir,
     session::{Session, Trial},
-    train::{Progress, train},
+    train::{Job, Progress, pack::train_in_memory},
     trunk::Trunk,
 };
 use std::{
@@ -52,7 +53,7 @@ pub type Watch<'a> = &'a (dyn Fn(&Trial, Watched) + Sync);
 pub fn run_study(
     session: &Session,
     planned: &Planned,
-    (jobs, stopped): (usize, &AtomicBool),
+    (at, stopped): (AtOnce, &AtomicBool),
     watch: Watch,
 ) -> Result<(StudyDir, Verdict)> {
     let mut ledger = Ledger::open(&session.home)?;
@@ -61,11 +62,12 @@ pub fn run_study(
     validity::keep(&planned.overlaps)?;
     let contract = &planned.contract;
     let ledger = Mutex::new(ledger);
-    let train = |trials: &[&Trial]| train_all((session, &ledger), trials, (jobs, stopped), watch);
+    let train = |trials: &[&Trial]| train_all((session, &ledger), trials, (at, stopped), watch);
     match contract.rule().looks {
         Looks::Once => train(&planned.distinct())?,
         Looks::EachSeed { first, most } => {
-            let ahead = jobs.div_ceil(planned.trials.len());
+            let pack = session.most_in_pack(&planned.trials[0][0], at.pack)?;
+            let ahead = (at.jobs * pack).div_ceil(planned.trials.len());
             while let Some(seeds) = next_seeds(session, contract, (first, most), ahead)? {
                 train(&planned.distinct_of(seeds))?;
             }
@@ -78,25 +80,45 @@ pub fn run_study(
     Ok((dir, verdict))
 }
 
-/// Trains what has no outcome yet of these trials, at most `jobs` at a time, and writes every outcome
-/// into the ledger at once, so that a kill loses no finished trial.
+/// Trains what has no outcome yet of these trials, so many at a time, and writes every outcome into the
+/// ledger at once, so that a kill loses no finished trial.
 pub fn train_all(
     (session, ledger): (&Session, &Mutex<Ledger>),
     trials: &[&Trial],
-    (jobs, stopped): (usize, &AtomicBool),
+    (at, stopped): (AtOnce, &AtomicBool),
     watch: Watch,
 ) -> Result<()> {
-    let run_one = |trial: &Trial| -> Result<()> {
-        let outcome = train(session.job(trial, stopped), &mut |progress| {
-            watch(trial, Watched::Progress(progress));
-        })?;
+    let ended = |trial: &Trial, outcome: &Outcome| -> Result<()> {
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.record(&trial.run, &outcome)?;
+        ledger.record(&trial.run, outcome)?;
         drop(ledger);
-        watch(trial, Watched::Ended(&outcome));
+        watch(trial, Watched::Ended(outcome));
         Ok(())
     };
-    side_by_side(trials, jobs, stopped, &run_one)
+    let mut open = Vec::new();
+    for trial in trials {
+        match trial.dir.outcome()? {
+            Some(outcome) => ended(trial, &outcome)?,
+            None => open.push(*trial),
+        }
+    }
+    let queued = open.iter().map(|trial| {
+        Ok(Queued {
+            trunk: trial.trunk.clone(),
+            pack: Some((trial.pack_key(), session.most_in_pack(trial, at.pack)?)),
+        })
+    });
+    let queued = queued.collect::<Result<Vec<_>>>()?;
+    let run_pack = |pack: &[usize]| -> Result<()> {
+        let of = |idx: &usize| session.job(open[*idx], stopped);
+        let jobs: Vec<Job> = pack.iter().map(of).collect();
+        let outcomes = train_in_memory(&jobs, &mut |lane, progress| {
+            watch(open[pack[lane]], Watched::Progress(progress));
+        })?;
+        let mut all = pack.iter().zip(&outcomes);
+        all.try_for_each(|(idx, outcome)| ended(open[*idx], outcome))
+    };
+    side_by_side(Queue::new(queued), at.jobs, stopped, &run_pack)
 }
 
 /// Whether a study has all that its verdict needs.
@@ -126,24 +148,23 @@ fn next_seeds(
     Ok(Some(done..until))
 }
 
-/// Runs every trial, at most `jobs` at a time, in the order of a [`Queue`]. After a failure, or once `stop`
-/// is set, no item starts and the running ones are asked to stop; the first failure is given, and
-/// one that is not an interruption before one that is.
+/// Runs every pack of a [`Queue`], at most `jobs` at a time. After a failure, or once `stop` is set, none
+/// starts and the running ones are asked to stop; the first failure is given, and one that is not an
+/// interruption before one that is.
 fn side_by_side(
-    trials: &[&Trial],
+    queue: Queue,
     jobs: usize,
     stop: &AtomicBool,
-    run_one: &(dyn Fn(&Trial) -> Result<()> + Sync),
+    run_pack: &(dyn Fn(&[usize]) -> Result<()> + Sync),
 ) -> Result<()> {
-    let trunks = trials.iter().map(|trial| trial.trunk.clone());
-    let queue = Mutex::new(Queue::new(trunks.collect()));
+    let queue = Mutex::new(queue);
     let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let failures: Mutex<Vec<Error>> = Mutex::default();
     let work = || {
         loop {
             let next = queue().next(Trunk::is_whole);
-            let idx = match next {
-                Next::Start(idx) => idx,
+            let pack = match next {
+                Next::Start(pack) => pack,
                 Next::Wait => {
                     sleep(POLL);
                     continue;
@@ -152,9 +173,9 @@ fn side_by_side(
             };
             let result = match stop.load(Ordering::Relaxed) {
                 true => Err(interrupted()),
-                false => run_one(trials[idx]),
+                false => run_pack(&pack),
             };
-            queue().ended(idx);
+            pack.iter().for_each(|idx| queue().ended(*idx));
             if let Err(error) = result {
                 stop.store(true, Ordering::Relaxed);
                 failures

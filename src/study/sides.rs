@@ -13,9 +13,9 @@ use super::{
     proposal::Study,
 };
 use crate::{
-    calibration::Key,
+    calibration::{AtOnce, Key},
     device::{Backend, Compute, Machine},
-    error::Result,
+    error::{Error, Result},
     run::Run,
     run_dir::RunDir,
     session::{Effort, Session},
@@ -47,12 +47,40 @@ impl FromStr for Jobs {
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub jobs: Jobs,
+    /// The most trials that are trained as one; 0 leaves it to the device.
+    pub pack: usize,
     pub threads: Option<usize>,
     pub cores: usize,
     pub effort: Effort,
 }
 
-/// Trials side by side, and threads of each.
+impl Asked {
+    fn at_once(&self, sides: Sides) -> AtOnce {
+        AtOnce {
+            jobs: sides.jobs,
+            pack: self.pack,
+        }
+    }
+
+    /// How many programs so many trials make at least.
+    fn programs(&self, trials: usize) -> usize {
+        trials.div_ceil(self.pack.max(1))
+    }
+
+    /// As many jobs as the cores have room for, or as asked, and not more than there is for them.
+    fn fitting(&self, jobs: Jobs, threads: usize, trials: usize) -> Sides {
+        let jobs = match jobs {
+            Jobs::Auto => (self.cores / threads).max(1),
+            Jobs::Number(jobs) => jobs,
+        };
+        Sides {
+            jobs: jobs.min(self.programs(trials)),
+            threads,
+        }
+    }
+}
+
+/// Programs side by side, and threads of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Sides {
     pub jobs: usize,
@@ -131,22 +159,28 @@ pub fn choose(
         None => begun(session, study)?,
     };
     let (mut sides, why) = match (asked.threads, asked.jobs, begun) {
-        (Some(threads), jobs, _) => (fitting(jobs, threads, asked.cores, trials), Why::Asked),
-        (None, jobs, Some(threads)) => (fitting(jobs, threads, asked.cores, trials), Why::Begun),
+        (Some(threads), jobs, _) => (asked.fitting(jobs, threads, trials), Why::Asked),
+        (None, jobs, Some(threads)) => (asked.fitting(jobs, threads, trials), Why::Begun),
         (None, Jobs::Number(jobs), None) => {
+            // Whatever the pack, so that it does not change a trial's id.
             let threads = (asked.cores / jobs.min(trials)).max(1);
-            (
-                fitting(asked.jobs, threads, asked.cores, trials),
-                Why::Asked,
-            )
+            (asked.fitting(asked.jobs, threads, trials), Why::Asked)
         }
-        (None, Jobs::Auto, None) => (fitting(Jobs::Auto, 1, asked.cores, trials), Why::Divides),
+        (None, Jobs::Auto, None) => (asked.fitting(Jobs::Auto, 1, trials), Why::Divides),
     };
     session.compute = open(sides.threads);
-    let composed = matches!(session.compute.backend, Backend::Composed(_));
-    if composed && asked.jobs == Jobs::Auto {
-        // One device, which one trial has for itself.
-        sides.jobs = 1;
+    let one_device = !matches!(session.compute.backend, Backend::Fused);
+    match asked.jobs {
+        // One device, which one program has for itself.
+        Jobs::Auto if one_device => sides.jobs = 1,
+        Jobs::Number(jobs) if one_device && jobs > 1 => {
+            return Err(Error::input(
+                format!("--jobs {jobs}"),
+                "a GPU runs one program at a time",
+                "use --pack to train trials as one program",
+            ));
+        }
+        _ => {}
     }
     let first = Choice {
         planned: plan(session, study)?,
@@ -154,7 +188,7 @@ pub fn choose(
         why,
     };
     match first.why {
-        Why::Divides if !composed && asked.cores > 1 => {
+        Why::Divides if !one_device && asked.cores > 1 => {
             let chosen = quickest(first, session, study, (asked, open))?;
             session.compute = open(chosen.sides.threads);
             Ok(chosen)
@@ -187,18 +221,6 @@ fn begun(session: &Session, study: &Study) -> Result<Option<usize>> {
     Ok(found.map(|(_, threads)| threads))
 }
 
-/// As many jobs as the cores have room for, or as asked, and not more than there are trials.
-fn fitting(jobs: Jobs, threads: usize, cores: usize, trials: usize) -> Sides {
-    let jobs = match jobs {
-        Jobs::Auto => (cores / threads).max(1),
-        Jobs::Number(jobs) => jobs,
-    };
-    Sides {
-        jobs: jobs.min(trials),
-        threads,
-    }
-}
-
 /// Compares the other ways with the one that is given: a job a core.
 fn quickest(
     first: Choice,
@@ -208,9 +230,10 @@ fn quickest(
 ) -> Result<Choice> {
     let free = Machine::read().available_bytes;
     let ledger = Ledger::read(&session.home)?;
-    let one_each = first
-        .planned
-        .forecast(session, &ledger, (first.sides.jobs, asked.effort))?;
+    let one_each =
+        first
+            .planned
+            .forecast(session, &ledger, (asked.at_once(first.sides), asked.effort))?;
     let every_way = asked.effort == Effort::Thorough
         || step_seconds(&one_each) > LONG_STEP_SECONDS
         || one_each.memory_bytes > free;
@@ -219,11 +242,12 @@ fn quickest(
     let runs: Vec<Run> = arms.iter().map(|arm| arm.run.clone()).collect();
     let mut best = (first, one_each.clone());
     let mut others = Vec::new();
-    for sides in other_ways(asked.cores, n_trials(study)) {
+    for sides in other_ways(asked, n_trials(study)) {
         // What `plan` measured, `run` takes into account.
-        let look = every_way || is_known(session, &runs, (sides, &open(sides.threads)))?;
+        let at = asked.at_once(sides);
+        let look = every_way || is_known(session, &runs, (at, &open(sides.threads)))?;
         // Where nothing was ever trained, what is left is the same in every way.
-        let too_slow = |left| bound(left, sides, &one_each) >= CLEARLY * one_each.minutes;
+        let too_slow = |left| bound(left, (at, sides), &one_each) >= CLEARLY * one_each.minutes;
         if !look && !any_runs && too_slow(one_each.trials) {
             continue;
         }
@@ -232,7 +256,7 @@ fn quickest(
         if !look && too_slow(unfinished(&planned)?) {
             continue;
         }
-        let forecast = planned.forecast(session, &ledger, (sides.jobs, asked.effort))?;
+        let forecast = planned.forecast(session, &ledger, (at, asked.effort))?;
         let why = Why::Divides;
         let mut found = (
             Choice {
@@ -262,32 +286,36 @@ fn quickest(
 }
 
 /// Whether the calibration knows runs like these in a way.
-fn is_known(session: &Session, runs: &[Run], (sides, compute): (Sides, &Compute)) -> Result<bool> {
+fn is_known(session: &Session, runs: &[Run], (at, compute): (AtOnce, &Compute)) -> Result<bool> {
+    let at = AtOnce {
+        pack: at.pack.max(1),
+        ..at
+    };
     session.calibrated(|calibration| {
-        let mut keys = runs
-            .iter()
-            .map(|run| Key::new(run, &compute.class, sides.jobs));
+        let mut keys = runs.iter().map(|run| Key::new(run, &compute.class, at));
         keys.all(|key| calibration.get(&key).is_some())
     })
 }
 
 /// Two threads a trial, four, eight, and so on to all cores.
-fn other_ways(cores: usize, trials: usize) -> Vec<Sides> {
+fn other_ways(asked: Asked, trials: usize) -> Vec<Sides> {
+    let cores = asked.cores;
     let doubled = std::iter::successors(Some(2), |threads| Some(2 * threads));
     let below = doubled.take_while(|threads| *threads < cores);
     let threads = below.chain((cores > 1).then_some(cores));
     threads
-        .map(|threads| fitting(Jobs::Auto, threads, cores, trials))
+        .map(|threads| asked.fitting(Jobs::Auto, threads, trials))
         .collect()
 }
 
 /// Minutes that `left` trials would take in a way whose threads shared a trial's work for nothing.
-fn bound(left: usize, sides: Sides, one_each: &Forecast) -> f64 {
+fn bound(left: usize, (at, sides): (AtOnce, Sides), one_each: &Forecast) -> f64 {
+    let pack = at.pack.max(1);
     let seconds = one_each.arms.iter().filter_map(|arm| arm.seconds_per_trial);
     let quickest = seconds.fold(f64::INFINITY, f64::min);
-    match left.div_ceil(sides.jobs) {
+    match left.div_ceil(at.jobs * pack) * pack {
         0 => 0.0,
-        rounds => rounds as f64 * quickest / sides.threads as f64 / 60.0,
+        in_a_row => in_a_row as f64 * quickest / sides.threads as f64 / 60.0,
     }
 }
 
@@ -320,23 +348,42 @@ mod tests {
         }
     }
 
+    fn asked(cores: usize, pack: usize) -> Asked {
+        Asked {
+            jobs: Jobs::Auto,
+            pack,
+            threads: None,
+            cores,
+            effort: Effort::Quick,
+        }
+    }
+
     #[test]
     fn no_way_has_more_threads_than_there_are_cores() {
         for cores in 1..=24 {
             for trials in 2..=24 {
-                let first = fitting(Jobs::Auto, 1, cores, trials);
-                for way in other_ways(cores, trials).into_iter().chain([first]) {
+                let asked = asked(cores, 1);
+                let first = asked.fitting(Jobs::Auto, 1, trials);
+                for way in other_ways(asked, trials).into_iter().chain([first]) {
                     assert!(way.jobs * way.threads <= cores, "{way:?} of {cores}");
                     assert!((1..=trials).contains(&way.jobs), "{way:?} of {trials}");
                 }
             }
         }
         let sides = |jobs, threads| Sides { jobs, threads };
-        assert_eq!(other_ways(1, 4), []);
-        assert_eq!(other_ways(2, 4), [sides(1, 2)]);
-        assert_eq!(other_ways(6, 8), [sides(3, 2), sides(1, 4), sides(1, 6)]);
+        let ways = |cores, trials| other_ways(asked(cores, 1), trials);
+        assert_eq!(ways(1, 4), []);
+        assert_eq!(ways(2, 4), [sides(1, 2)]);
+        assert_eq!(ways(6, 8), [sides(3, 2), sides(1, 4), sides(1, 6)]);
         // More are run only where somebody asks for them.
-        assert_eq!(fitting(Jobs::Number(4), 2, 2, 12), sides(4, 2));
-        assert_eq!(fitting(Jobs::Number(40), 1, 2, 12), sides(12, 1));
+        let fitting = |pack, jobs, threads| {
+            let asked = asked(2, pack);
+            asked.fitting(Jobs::Number(jobs), threads, 12)
+        };
+        assert_eq!(fitting(1, 4, 2), sides(4, 2));
+        assert_eq!(fitting(1, 40, 1), sides(12, 1));
+        // Twelve in packs of five are three programs.
+        assert_eq!(fitting(5, 40, 1), sides(3, 1));
+        assert_eq!(fitting(0, 40, 1), sides(12, 1));
     }
 }

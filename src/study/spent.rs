@@ -36,6 +36,9 @@ pub struct Stretch {
     /// When it ended, in seconds since 1970.
     pub at: u64,
     pub jobs: usize,
+    /// The most trials that were trained as one program.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub pack: usize,
     pub threads: usize,
     pub predicted: Amount,
     /// How far off `predicted.minutes` was said to be, relative to it.
@@ -45,6 +48,14 @@ pub struct Stretch {
     pub trials: usize,
     /// It ended before the study did, and the prediction was for more.
     pub interrupted: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 impl Stretch {
@@ -62,13 +73,14 @@ impl Stretch {
             ""
         };
         format!(
-            "predicted {} ± {:.0}% and {:.0} MiB, spent {} and {:.0} MiB{end} ({} side by side, threads {})",
+            "predicted {} ± {:.0}% and {:.0} MiB, spent {} and {:.0} MiB{end} ({} side by side{}, threads {})",
             minutes(p.minutes),
             100.0 * self.uncertainty,
             mib(p.memory_bytes),
             minutes(s.minutes),
             mib(s.memory_bytes),
             self.jobs,
+            in_packs(self.pack),
             self.threads,
         )
     }
@@ -118,7 +130,8 @@ pub struct Clock {
 
 #[derive(Default)]
 struct Trials {
-    running: BTreeMap<String, Instant>,
+    /// When each began, and of how many that are trained as one it is.
+    running: BTreeMap<String, (Instant, usize)>,
     seconds: f64,
     ended: usize,
     /// Seconds of those that were trained from their first step to their last.
@@ -133,9 +146,10 @@ impl Clock {
         }
     }
 
-    /// A trial begins, or goes on.
-    pub fn begun(&self, trial: &str) {
-        self.trials().running.insert(trial.into(), Instant::now());
+    /// A trial begins, or goes on, as one of `pack`.
+    pub fn begun(&self, trial: &str, pack: usize) {
+        let begun = (Instant::now(), pack);
+        self.trials().running.insert(trial.into(), begun);
     }
 
     /// A trial has an outcome; one that had it before does not count.
@@ -144,7 +158,7 @@ impl Clock {
         let Some(begun) = trials.running.remove(&outcome.trial) else {
             return;
         };
-        trials.seconds += begun.elapsed().as_secs_f64();
+        trials.seconds += share(begun);
         trials.ended += 1;
         if let Ending::Finished { .. } = outcome.ending {
             let whole = (outcome.trial.clone(), outcome.cost.seconds);
@@ -162,11 +176,7 @@ impl Clock {
     ) -> Result<()> {
         let minutes = self.started.elapsed().as_secs_f64() / 60.0;
         let mut trials = self.trials();
-        let unfinished: f64 = trials
-            .running
-            .values()
-            .map(|t| t.elapsed().as_secs_f64())
-            .sum();
+        let unfinished: f64 = trials.running.values().copied().map(share).sum();
         let seconds = trials.seconds + unfinished;
         if seconds == 0.0 {
             return Ok(());
@@ -183,6 +193,7 @@ impl Clock {
         dir.add_stretch(Stretch {
             at: since.map_or(0, |since| since.as_secs()),
             jobs: forecast.jobs,
+            pack: forecast.pack,
             threads: forecast.threads,
             predicted: Amount {
                 minutes: forecast.minutes,
@@ -203,4 +214,17 @@ impl Clock {
     fn trials(&self) -> MutexGuard<'_, Trials> {
         self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// " in packs of 4", or nothing where each trial is trained alone.
+pub fn in_packs(pack: usize) -> String {
+    match pack {
+        1 => String::new(),
+        pack => format!(" in packs of {pack}"),
+    }
+}
+
+/// A trial's share of the seconds since it began.
+fn share((begun, pack): (Instant, usize)) -> f64 {
+    begun.elapsed().as_secs_f64() / pack as f64
 }

@@ -40,7 +40,7 @@ fn run_of(corpus: &str) -> Run {
 
 fn environment() -> Environment {
     let device = json!({ "class": "cpu", "dtype": "f32", "threads": 1 });
-    Environment::here(&serde_json::from_value(device).unwrap())
+    Environment::here(&serde_json::from_value(device).unwrap(), 1)
 }
 
 /// How one trial of a made-up study goes.
