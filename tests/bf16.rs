@@ -109,9 +109,10 @@ fn trained(precision: Precision, seed: u64) -> (f64, String) {
     let trial = session.resolve(&recipe).unwrap();
     let mut trainer = Trainer::new(&trial.run, trial.data, &session.compute).unwrap();
     for _ in 0..trial.run.steps {
-        trainer.train_step().unwrap().unwrap();
+        let row = trainer.train_step().unwrap();
+        assert!(row.iter().all(|lane| matches!(lane, Some(Ok(_)))));
     }
-    (trainer.evaluate().unwrap().loss, trial.id.to_string())
+    (trainer.evaluate().unwrap()[0].loss, trial.id.to_string())
 }
 
 #[test]

@@ -331,8 +331,35 @@ fn bench_times_a_step_and_its_ops_beside_what_the_processor_can_do() {
             "--dtype",
             "bf16",
         ],
+        // Two side by side, whose ops need twice as much: of none may more than the peak be told.
+        &[
+            "bench",
+            "--config",
+            "a",
+            "--seconds",
+            "0.2",
+            "--threads",
+            "1",
+            "--pack",
+            "2",
+        ],
     ] {
         let found = bench.json(args);
+        let pack = if args.contains(&"--pack") { 2 } else { 1 };
+        assert_eq!(found["pack"], pack);
+        if args.contains(&"a") {
+            assert_eq!(found["parameters"], 804_096, "nanoGPT's CPU run");
+        }
+        let per_step = number(&found["tokens_per_second"]) * number(&found["step_ms"]) / 1e3;
+        let run_tokens = if args.contains(&"a") {
+            12.0 * 64.0
+        } else {
+            4.0 * 16.0
+        };
+        assert!(
+            (per_step / (f64::from(pack) * run_tokens) - 1.0).abs() < 1e-9,
+            "{found}"
+        );
         for key in [
             "tokens_per_second",
             "best_tokens_per_second",
@@ -378,6 +405,7 @@ fn bench_refuses_what_it_cannot_time() {
         (&["bench", "--seconds", "0"][..], "--seconds"),
         (&["bench", "--seconds", "nan"], "--seconds"),
         (&["bench", "--config", "d"], "--config"),
+        (&["bench", "--pack", "0"], "--pack"),
         (&["bench", "recipe.toml", "--config", "a"], "--config"),
         (&["bench", "missing.toml"], "missing.toml"),
         (

@@ -51,6 +51,7 @@ fn tape(specs: &[(&str, &[usize])], backend: Backend, threads: usize) -> Tape<f6
         keys: (0..K as u64).map(|k| rng::key(k, "dropout")).collect(),
         step: 5,
         first_row: 2,
+        ..Default::default()
     };
     tape
 }
@@ -67,7 +68,7 @@ fn contract(tape: &mut Tape<f64>, y: Value, pass: Pass) -> f64 {
     let values = tape.to_host(y).unwrap();
     let weights = draws(values.len(), "contract");
     if pass == Pass::Differentiate {
-        tape.seed_grad(y, &weights);
+        tape.seed_grad(y, &weights).unwrap();
     }
     values.iter().zip(&weights).map(|(y, w)| y * w).sum()
 }

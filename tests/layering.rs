@@ -151,9 +151,9 @@ fn cuda_is_asked_for_by_device_and_ops_alone() {
     }
 }
 
-/// Beside `ops/`: buffers that are not zeroed twice, threads that borrow, files mapped as tokens or
-/// numbers.
-const UNSAFE: [&str; 5] = ["ops", "memory", "pool", "data", "checkpoint"];
+/// Beside `ops/`: calls of a GPU's driver, buffers that are not zeroed twice, threads that borrow, files
+/// mapped as tokens or numbers.
+const UNSAFE: [&str; 6] = ["ops", "device", "memory", "pool", "data", "checkpoint"];
 
 #[test]
 fn unsafe_code_stays_where_bytes_are() {

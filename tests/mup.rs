@@ -96,7 +96,7 @@ fn changes(width: usize, init: Parametrization, kind: OptimizerKind) -> BTreeMap
         let targets: Vec<u32> = tokens.iter().map(|t| (t * 5 + 1) % VOCAB as u32).collect();
         let before = coordinates(&gpt, &mut tape, &tokens);
         for step in 1..=STEPS {
-            tape.zero_grads();
+            tape.zero_grads().unwrap();
             tape.begin(Mode::Train);
             let denominator = (ROWS * T) as f64;
             gpt.loss(&mut tape, (&tokens, &targets), T, denominator)

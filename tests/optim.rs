@@ -131,7 +131,8 @@ fn the_average_of_the_weights_is_the_one_that_pytorch_keeps() {
         fixture.config("adamw"),
         fixture.about["ema"].as_f64().unwrap(),
     );
-    let average = |params: &Params<f32>| Optimizer::new(params, &config).averaging(params, decay);
+    let average =
+        |params: &Params<f32>| Optimizer::new(params, &config).averaging(params, &[decay; 2]);
     let mut trained = fixture.train(average, 2);
     // The weights themselves are none the wiser.
     fixture.check("adamw", &trained);

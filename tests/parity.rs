@@ -164,7 +164,7 @@ fn check(name: &str, backend: Backend) {
     let (losses, norms) = (f.list("losses_nats"), f.list("grad_norms_before_clipping"));
     assert_eq!((losses.len(), norms.len()), (11, 10));
     for step in 0..=10 {
-        tape.zero_grads();
+        tape.zero_grads().unwrap();
         tape.begin(Mode::Train);
         let loss = gpt
             .loss(&mut tape, (&tokens, targets), t, targets.len() as f64)

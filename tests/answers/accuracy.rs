@@ -46,7 +46,7 @@ fn taught(t: usize, corpus: &Arc<Corpus>, vocab: usize, backend: Backend) -> (Gp
     let pool = Pool::new(1);
     for step in 0..80 {
         let batch = batches.at(step);
-        tape.zero_grads();
+        tape.zero_grads().unwrap();
         tape.begin(Mode::Train);
         let pass = (&batch.inputs.into(), &batch.targets[..]);
         gpt.loss(&mut tape, pass, t, (8 * t) as f64).unwrap();

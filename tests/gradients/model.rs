@@ -164,9 +164,13 @@ fn fused_equals_composed_in_loss_and_every_gradient() {
         let (tokens, targets) = gpt_batch();
         let run = |backend| {
             let mut tape = gpt_tape(specs.clone(), backend);
+            tape.position.dropout = DROPOUTS.to_vec();
+            tape.clear_losses().unwrap();
             tape.begin(Mode::Train);
-            let losses = gpt.loss(&mut tape, (&tokens, &targets), 6, 12.0).unwrap();
+            let pass = (&tokens, &targets[..]);
+            gpt.add_loss(&mut tape, pass, 6, &DENOMINATORS).unwrap();
             tape.backward().unwrap();
+            let losses = tape.take_losses().unwrap();
             (losses, tape.params.grads.to_vec())
         };
         let (fused_losses, fused) = run(Backend::Fused);
@@ -180,15 +184,29 @@ fn fused_equals_composed_in_loss_and_every_gradient() {
     }
 }
 
+/// What three variants drop, and what they divide their losses by.
+const DROPOUTS: [f64; K] = [0.2, 0.0, 0.5];
+const DENOMINATORS: [f64; K] = [12.0, 5.0, 7.0];
+
 #[test]
 fn three_packed_equal_three_alone() {
     let (gpt, specs) = small_gpt(&biased());
     let (tokens, targets) = gpt_batch();
     let mut packed = gpt_tape(specs.clone(), Backend::Fused);
+    packed.position.dropout = DROPOUTS.to_vec();
     packed.begin(Mode::Train);
-    let losses = gpt.loss(&mut packed, (&tokens, &targets), 6, 12.0).unwrap();
+    let pass = (&tokens, &targets[..]);
+    gpt.add_loss(&mut packed, pass, 6, &DENOMINATORS).unwrap();
     packed.backward().unwrap();
+    let losses = packed.take_losses().unwrap();
+    assert_eq!(packed.take_losses().unwrap(), [0.0; K], "they were read");
     for k in 0..K {
+        // Its own model, whose ops drop what it drops.
+        let dropout = DROPOUTS[k];
+        let (gpt, _) = small_gpt(&GptConfig {
+            dropout,
+            ..biased()
+        });
         let mut params = Params::<f64>::new(1, specs.clone());
         params.init(0, k as u64);
         let mut alone = Tape::new(params, Backend::Fused, Arc::new(Pool::new(1)));
@@ -196,7 +214,8 @@ fn three_packed_equal_three_alone() {
         alone.begin(Mode::Train);
         let (tokens, targets): (Arc<[u32]>, _) =
             (tokens[12 * k..][..12].into(), &targets[12 * k..][..12]);
-        let loss = gpt.loss(&mut alone, (&tokens, targets), 6, 12.0).unwrap();
+        let pass = (&tokens, targets);
+        let loss = gpt.loss(&mut alone, pass, 6, DENOMINATORS[k]).unwrap();
         alone.backward().unwrap();
         assert!((loss[0] - losses[k]).abs() < 1e-13);
         for p in alone.params.handles() {
@@ -303,7 +322,7 @@ fn a_micro_batch_meets_the_masks_and_gradients_of_the_whole_batch() {
     let mut tape = Tape::new(params, Backend::Fused, Arc::new(Pool::new(2)));
     tape.position.keys = vec![rng::key(0, "dropout")];
     let mut grads = |rows_per_pass: usize| {
-        tape.zero_grads();
+        tape.zero_grads().unwrap();
         let mut loss = 0.0;
         for first_row in (0..4).step_by(rows_per_pass) {
             tape.position.first_row = first_row;
